@@ -1,0 +1,62 @@
+//! The record of a finished job: what was agreed, run, checked and paid, with the evidence.
+
+mod check;
+
+pub use check::{Checked, Defect, check};
+
+use crate::views::{BlockView, Explanation, Named};
+use muster_ledger::{dispute::Claim, escrow::Escrow, job::Job, market::Lease};
+use muster_types::{AccountId, EscrowId, Hash, JobId, LeaseId};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The format's version.
+pub const VERSION: u32 = 1;
+
+/// A job's receipt. Everything in it can be checked without asking anybody: claims by their
+/// signatures, roots by recomputation, payments by the events' inclusion in signed blocks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The chain: hash of its genesis.
+    pub chain: Hash,
+    /// Who signed the blocks.
+    pub validators: Vec<AccountId>,
+    /// The job's name, for people.
+    pub name: String,
+    /// The quote before the first order.
+    pub quote: Explanation,
+    /// The job as the ledger has it.
+    pub job: Named<JobId, Job>,
+    /// Its escrow, closed.
+    pub escrow: Named<EscrowId, Escrow>,
+    /// Its leases, settled.
+    pub leases: Vec<Named<LeaseId, Lease>>,
+    /// What the manifest commitment hides.
+    pub manifest: Manifest,
+    /// The accepted result of each task, in order.
+    pub results: Vec<Claim>,
+    /// The blocks in which this job's events happened, with their certificates.
+    pub blocks: Vec<BlockView>,
+}
+
+/// What a job runs. Its salted hash is on the ledger.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Against guessing.
+    pub salt: Hash,
+    /// Content hash of the module.
+    pub module: Hash,
+    /// Content hashes of the data directory's files.
+    pub data: BTreeMap<String, Hash>,
+}
+
+impl Manifest {
+    /// The commitment that goes to the ledger.
+    #[must_use]
+    pub fn commitment(&self) -> Hash {
+        let data = muster_types::codec::encode(&self.data);
+        Hash::of("muster manifest v1", &[self.salt.as_bytes(), self.module.as_bytes(), &data])
+    }
+}

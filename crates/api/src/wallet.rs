@@ -1,0 +1,181 @@
+use crate::{Client, ClientError, views::Applied};
+use muster_ledger::{Action, Tx};
+use muster_types::{AccountId, Amount, Envelope, Hash, Millis, SecretKey};
+use std::{collections::BTreeSet, sync::Arc};
+use tokio::sync::Mutex;
+
+/// How long a signed transaction stays good, in block time.
+const LIFETIME: Millis = Millis(60_000);
+
+/// The most that a transaction may cost unless told otherwise, `usd`.
+const MAX_FEE: Amount = Amount::from_nanos(10_000_000);
+
+/// Why an action could not be carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum WalletError {
+    /// The account was never paid.
+    #[error("account {account} does not exist yet: send it some usd first (`muster wallet send`)")]
+    Unfunded {
+        /// Whose.
+        account: AccountId,
+    },
+    /// The node could not be asked, or refused.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+}
+
+/// Which nonces to use next. A refused transaction's nonce is still good and is used again; one
+/// whose fate is unknown is left out until the ledger is asked anew.
+#[derive(Debug, Default)]
+struct Nonces {
+    next: Option<u64>,
+    spare: BTreeSet<u64>,
+}
+
+impl Nonces {
+    /// What is unused of a window that starts at `lowest` and in which `used` has a bit a nonce:
+    /// the holes (the lowest always is one), then everything above the highest used.
+    fn unused(lowest: u64, used: u64) -> Self {
+        let width = u64::from(64 - used.leading_zeros()).max(1);
+        let holes = (0..width).filter(|bit| used >> bit & 1 == 0);
+        Self {
+            spare: holes.map(|bit| lowest.saturating_add(bit)).collect(),
+            next: Some(lowest.saturating_add(width)),
+        }
+    }
+}
+
+/// A client that acts: signs with one key, counts nonces, waits for finality. Clones share the
+/// nonce, so that many actions can be in flight at once.
+#[derive(Clone, Debug)]
+pub struct Wallet {
+    client: Client,
+    key: SecretKey,
+    chain: Hash,
+    nonces: Arc<Mutex<Nonces>>,
+}
+
+impl Wallet {
+    /// A wallet on the chain of `client`'s node.
+    ///
+    /// # Errors
+    /// [`ClientError`] where the node cannot be asked for its chain.
+    pub async fn new(client: Client, key: SecretKey) -> Result<Self, ClientError> {
+        let chain = client.status().await?.chain;
+        Ok(Self { client, key, chain, nonces: Arc::default() })
+    }
+
+    /// Whose wallet this is.
+    #[must_use]
+    pub fn account(&self) -> AccountId {
+        self.key.account()
+    }
+
+    /// The chain that it signs for.
+    #[must_use]
+    pub const fn chain(&self) -> Hash {
+        self.chain
+    }
+
+    /// The key.
+    #[must_use]
+    pub const fn key(&self) -> &SecretKey {
+        &self.key
+    }
+
+    /// The client beneath.
+    #[must_use]
+    pub const fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Signs `action` with the next nonce; nothing is sent. What the action will create is known
+    /// from the transaction's id, so that it can be written down first.
+    ///
+    /// # Errors
+    /// [`WalletError`].
+    pub async fn sign(&self, action: Action) -> Result<Tx, WalletError> {
+        let now = self.client.status().await?.now;
+        let nonce = self.take_nonce().await?;
+        let envelope = Envelope {
+            chain: self.chain,
+            signer: self.account(),
+            nonce,
+            max_fee: MAX_FEE,
+            expires: now.after(LIFETIME),
+            action,
+        };
+        Ok(envelope.sign(&self.key))
+    }
+
+    /// Sends a signed transaction and waits until it is final.
+    ///
+    /// # Errors
+    /// [`WalletError::Client`] with the ledger's refusal.
+    pub async fn send(&self, tx: &Tx) -> Result<Applied, WalletError> {
+        let result = self.client.submit(tx).await;
+        if let Err(error) = &result {
+            let mut nonces = self.nonces.lock().await;
+            match error.code() {
+                Some("bad_nonce") => *nonces = Nonces::default(),
+                Some(_) if !error.is_transient() => {
+                    nonces.spare.insert(tx.envelope.nonce);
+                }
+                _ => {}
+            }
+        }
+        Ok(result?)
+    }
+
+    /// Signs and sends `action`, and waits until it is final.
+    ///
+    /// # Errors
+    /// [`WalletError`].
+    pub async fn act(&self, action: Action) -> Result<Applied, WalletError> {
+        let tx = self.sign(action.clone()).await?;
+        match self.send(&tx).await {
+            // Another user of the same key took the nonce: once more, with what the ledger says.
+            Err(WalletError::Client(error)) if error.code() == Some("bad_nonce") => {
+                let tx = self.sign(action).await?;
+                self.send(&tx).await
+            }
+            result => result,
+        }
+    }
+
+    async fn take_nonce(&self) -> Result<u64, WalletError> {
+        let mut nonces = self.nonces.lock().await;
+        if let Some(nonce) = nonces.spare.pop_first() {
+            return Ok(nonce);
+        }
+        if let Some(nonce) = nonces.next {
+            nonces.next = Some(nonce.saturating_add(1));
+            return Ok(nonce);
+        }
+        let account = self.account();
+        let state = self.client.account(&account).await?;
+        let state = state.ok_or(WalletError::Unfunded { account })?;
+        *nonces = Nonces::unused(state.nonce, state.nonces_used);
+        let nonce = nonces.spare.pop_first().unwrap_or(state.nonce);
+        Ok(nonce)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Nonces;
+
+    #[test]
+    fn unused_nonces_are_the_holes_and_then_those_above() {
+        for (lowest, used, spare, next) in [
+            (7, 0b0, vec![7], 8),
+            (7, 0b10, vec![7], 9),
+            (7, 0b1010, vec![7, 9], 11),
+            (0, 1 << 63, (0..63).collect(), 64),
+        ] {
+            let nonces = Nonces::unused(lowest, used);
+            assert_eq!(nonces.spare.into_iter().collect::<Vec<_>>(), spare);
+            assert_eq!(nonces.next, Some(next));
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! The subcommands: one file each, all with the same shape: arguments, then `run`.
+
+mod bench;
+mod completions;
+mod demo;
+mod dev;
+mod provider;
+mod ps;
+mod quote;
+mod receipt;
+mod run;
+mod sandbox_compile;
+mod wallet;
+
+use crate::{
+    error::{Exit, Failure},
+    keyfile,
+    printer::Printer,
+};
+use clap::{Args, Parser, Subcommand};
+use muster_api::{Client, Wallet};
+use std::path::PathBuf;
+use tokio::signal::unix::{SignalKind, signal};
+
+const AFTER_HELP: &str = "\
+Exit status: 0 done · 1 failed · 2 bad input · 3 no node answers · 4 no host matches · 5 no funds
+
+Example:
+  muster dev &                          # a whole network on this machine
+  muster quote examples/hello/hello.toml  # what would it cost, and who could run it
+  muster run examples/hello/hello.toml    # run it";
+
+/// The open compute network for AI: rent machines by the second, get results that were checked.
+#[derive(Parser)]
+#[command(name = "muster", version, after_help = AFTER_HELP, propagate_version = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command understands.
+#[derive(Args, Clone)]
+pub(crate) struct Global {
+    /// Print one JSON document on stdout instead of text.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// The node to talk to.
+    #[arg(
+        long,
+        global = true,
+        env = "MUSTER_NODE",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:8642"
+    )]
+    pub(crate) node: String,
+    /// The key file to act with [default: ~/.config/muster/key.json].
+    #[arg(long, global = true, env = "MUSTER_KEY", value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+}
+
+impl Global {
+    /// The client of the chosen node.
+    pub(crate) fn client(&self) -> anyhow::Result<Client> {
+        Ok(Client::new(&self.node)?)
+    }
+
+    /// The key file's path.
+    pub(crate) fn key_path(&self) -> anyhow::Result<PathBuf> {
+        self.key.clone().map_or_else(keyfile::default_path, Ok)
+    }
+
+    /// A wallet with the chosen key on the chosen node.
+    pub(crate) async fn wallet(&self) -> anyhow::Result<Wallet> {
+        let key = keyfile::load(&self.key_path()?)?;
+        Ok(Wallet::new(self.client()?, key).await?)
+    }
+}
+
+/// Where things are kept that the user did not name a place for.
+pub(crate) fn data_dir() -> anyhow::Result<PathBuf> {
+    let home = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from).or_else(|| {
+        std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local").join("share"))
+    });
+    let home = home.ok_or_else(|| {
+        Failure::new(Exit::BadInput, "neither HOME nor XDG_DATA_HOME is set", "export HOME=…")
+    })?;
+    Ok(home.join("muster"))
+}
+
+/// The source tree that this program was built from: where examples and guests are.
+pub(crate) fn source_dir() -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+}
+
+/// Resolves when the user or the system asks this process to end.
+pub(crate) async fn interrupted() -> anyhow::Result<()> {
+    let mut term = signal(SignalKind::terminate())?;
+    tokio::select! {
+        result = tokio::signal::ctrl_c() => Ok(result?),
+        _ = term.recv() => Ok(()),
+    }
+}
+
+/// What to do.
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Run two real AI jobs through a whole network on this machine.
+    Demo(demo::Demo),
+    /// Start a whole network in this process and keep it up.
+    Dev(dev::Dev),
+    /// Say what a job would cost now, who could run it, and what excludes the others.
+    Quote(quote::Quote),
+    /// Run a job: order, lease, run, verify, pay.
+    Run(run::Run),
+    /// List your jobs and leases.
+    Ps(ps::Ps),
+    /// Make keys, look at balances, send money.
+    Wallet(wallet::Wallet),
+    /// Look at a job's receipt, or check it without asking anybody.
+    Receipt(receipt::Receipt),
+    /// Offer this machine.
+    Provider(provider::Provider),
+    /// Measure, against a baseline in the same run.
+    Bench(bench::Bench),
+    /// Print the completion script of a shell.
+    Completions(completions::Completions),
+    /// Compile a WASM module read from stdin, under limits (for internal use).
+    #[command(hide = true)]
+    SandboxCompile(sandbox_compile::SandboxCompile),
+}
+
+impl Command {
+    /// Runs the command.
+    pub(crate) async fn run(self, global: &Global, printer: &Printer) -> anyhow::Result<()> {
+        match self {
+            Self::Demo(command) => command.run(printer).await,
+            Self::Dev(command) => command.run(printer).await,
+            Self::Quote(command) => command.run(global, printer).await,
+            Self::Run(command) => command.run(global, printer).await,
+            Self::Ps(command) => command.run(global, printer).await,
+            Self::Wallet(command) => command.run(global, printer).await,
+            Self::Receipt(command) => command.run(printer),
+            Self::Provider(command) => command.run(global, printer).await,
+            Self::Bench(command) => command.run(printer).await,
+            Self::Completions(command) => command.run(printer),
+            Self::SandboxCompile(command) => command.run(),
+        }
+    }
+}

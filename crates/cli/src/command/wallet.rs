@@ -1,0 +1,138 @@
+//! `muster wallet`: keys, balances, transfers.
+
+use super::Global;
+use crate::{
+    error::{Exit, Failure},
+    keyfile,
+    printer::{Printer, facts},
+};
+use clap::{Args, Subcommand};
+use muster_ledger::Action;
+use muster_types::{AccountId, Amount, Asset, TxId};
+use serde::Serialize;
+use std::path::PathBuf;
+
+/// Make keys, look at balances, send money.
+#[derive(Args)]
+#[command(after_help = "Example:\n  muster wallet new\n  muster wallet send 5 usd $ACCOUNT\n\n\
+    Set MUSTER_PASSPHRASE to encrypt a new key file, and to open it.")]
+pub(crate) struct Wallet {
+    #[command(subcommand)]
+    command: WalletCommand,
+}
+
+#[derive(Subcommand)]
+enum WalletCommand {
+    /// Make a new key file.
+    New,
+    /// Show the account and its balances.
+    Show {
+        /// Another account than the key's.
+        account: Option<AccountId>,
+    },
+    /// Send money.
+    Send {
+        /// How much, e.g. `2.50`.
+        amount: Amount,
+        /// `usd` or `mst`.
+        #[arg(value_parser = asset)]
+        asset: Asset,
+        /// To whom: an account, 64 hexadecimal digits.
+        to: AccountId,
+    },
+}
+
+#[derive(Serialize)]
+struct NewKey {
+    account: AccountId,
+    file: PathBuf,
+}
+
+#[derive(Serialize)]
+struct Balances {
+    account: AccountId,
+    exists: bool,
+    usd: Amount,
+    mst: Amount,
+    nonce: u64,
+}
+
+#[derive(Serialize)]
+struct Sent {
+    tx: TxId,
+    height: u64,
+    fee_usd: Amount,
+}
+
+fn asset(text: &str) -> Result<Asset, String> {
+    match text {
+        "usd" => Ok(Asset::Usd),
+        "mst" => Ok(Asset::Mst),
+        _ => Err("expected `usd` or `mst`".to_owned()),
+    }
+}
+
+impl Wallet {
+    pub(crate) async fn run(self, global: &Global, printer: &Printer) -> anyhow::Result<()> {
+        match self.command {
+            WalletCommand::New => new(global, printer),
+            WalletCommand::Show { account } => show(global, printer, account).await,
+            WalletCommand::Send { amount, asset, to } => {
+                send(global, printer, Action::Transfer { to, asset, amount }).await
+            }
+        }
+    }
+}
+
+fn new(global: &Global, printer: &Printer) -> anyhow::Result<()> {
+    let file = global.key_path()?;
+    let key = keyfile::generate()?;
+    keyfile::create(&file, &key)?;
+    printer.data(&NewKey { account: key.account(), file }, |new| {
+        facts([("account", new.account.to_string()), ("file", new.file.display().to_string())])
+    })
+}
+
+async fn show(
+    global: &Global,
+    printer: &Printer,
+    account: Option<AccountId>,
+) -> anyhow::Result<()> {
+    let account = match account {
+        Some(account) => account,
+        None => keyfile::load(&global.key_path()?)?.account(),
+    };
+    let found = global.client()?.account(&account).await?;
+    let exists = found.is_some();
+    let state = found.unwrap_or_default();
+    let balances = Balances { account, exists, usd: state.usd, mst: state.mst, nonce: state.nonce };
+    printer.data(&balances, |balances| {
+        facts([
+            ("account", balances.account.to_string()),
+            ("usd", balances.usd.to_string()),
+            ("mst", balances.mst.to_string()),
+        ])
+    })?;
+    if !exists {
+        printer.note("nobody has paid this account yet; it cannot act before that");
+    }
+    Ok(())
+}
+
+async fn send(global: &Global, printer: &Printer, transfer: Action) -> anyhow::Result<()> {
+    let wallet = global.wallet().await?;
+    let applied = wallet.act(transfer).await.map_err(|error| match error {
+        muster_api::WalletError::Unfunded { .. } => {
+            Failure::new(Exit::NoFunds, error.to_string(), "muster wallet show")
+        }
+        other => other.into(),
+    })?;
+    let sent = Sent { tx: applied.tx, height: applied.height, fee_usd: applied.fee };
+    printer.data(&sent, |sent| {
+        facts([
+            ("transaction", sent.tx.to_string()),
+            ("block", sent.height.to_string()),
+            ("fee", format!("{} usd", sent.fee_usd)),
+        ])
+    })
+}

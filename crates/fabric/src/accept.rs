@@ -1,0 +1,156 @@
+//! Incoming connections: who is let in, and how many.
+
+use crate::{
+    Gate, Limits, blobs, hello,
+    rpc::{self, DynService},
+};
+use iroh::{
+    Endpoint,
+    endpoint::{Connection, Incoming},
+};
+use muster_types::{AccountId, Hash};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError, RwLock, Weak},
+    time::Duration,
+};
+use tokio::{sync::Semaphore, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+/// What serving a connection needs. Not the endpoint's owner, so that dropping the owner ends it.
+pub(crate) struct Shared {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) limits: Limits,
+    pub(crate) handshake_timeout: Duration,
+    pub(crate) store: iroh_blobs::api::Store,
+    pub(crate) gate: Gate,
+    pub(crate) services: RwLock<BTreeMap<Vec<u8>, Arc<dyn DynService>>>,
+    pub(crate) peers: Peers,
+    pub(crate) cancel: CancellationToken,
+}
+
+impl Shared {
+    /// Registers a service; false where the protocol is taken.
+    pub(crate) fn register(&self, alpn: &[u8], service: Arc<dyn DynService>) -> bool {
+        let mut services = self.services.write().unwrap_or_else(PoisonError::into_inner);
+        let ours = alpn == iroh_blobs::ALPN || alpn.starts_with(hello::PREFIX);
+        if ours || services.contains_key(alpn) {
+            return false;
+        }
+        services.insert(alpn.to_vec(), service);
+        let alpns = services.keys().cloned().chain([iroh_blobs::ALPN.to_vec()]).collect();
+        self.endpoint.set_alpns(alpns);
+        true
+    }
+
+    fn service(&self, alpn: &[u8]) -> Option<Arc<dyn DynService>> {
+        self.services.read().unwrap_or_else(PoisonError::into_inner).get(alpn).cloned()
+    }
+}
+
+/// The account that proved to be at the other end.
+pub(crate) fn account_of(connection: &Connection) -> AccountId {
+    AccountId(Hash(*connection.remote_id().as_bytes()))
+}
+
+/// What one peer may use at once.
+pub(crate) struct PeerLimits {
+    /// A permit for each connection.
+    connections: Arc<Semaphore>,
+    /// A permit for each call being handled.
+    pub(crate) calls: Semaphore,
+}
+
+/// The limits of every connected peer; forgotten with a peer's last connection.
+pub(crate) struct Peers {
+    connections: usize,
+    calls: usize,
+    connected: Mutex<BTreeMap<AccountId, Weak<PeerLimits>>>,
+}
+
+impl Peers {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        let count = |permits: u32| usize::try_from(permits).unwrap_or(Semaphore::MAX_PERMITS);
+        Self {
+            connections: count(limits.max_connections_per_peer),
+            calls: count(limits.max_calls_per_peer),
+            connected: Mutex::default(),
+        }
+    }
+
+    fn of(&self, peer: AccountId) -> Arc<PeerLimits> {
+        let mut connected = self.connected.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(limits) = connected.get(&peer).and_then(Weak::upgrade) {
+            return limits;
+        }
+        connected.retain(|_, limits| limits.strong_count() > 0);
+        let limits = Arc::new(PeerLimits {
+            connections: Arc::new(Semaphore::new(self.connections)),
+            calls: Semaphore::new(self.calls),
+        });
+        connected.insert(peer, Arc::downgrade(&limits));
+        limits
+    }
+}
+
+/// Accepts connections until cancelled, then closes the endpoint and its store.
+pub(crate) async fn run(shared: Arc<Shared>) {
+    let permits = usize::try_from(shared.limits.max_connections).unwrap_or(Semaphore::MAX_PERMITS);
+    let permits = Arc::new(Semaphore::new(permits));
+    let own_mark = hello::mark(AccountId(Hash(*shared.endpoint.id().as_bytes())));
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            biased;
+            () = shared.cancel.cancelled() => break,
+            Some(_) = connections.join_next() => {}
+            incoming = shared.endpoint.accept() => {
+                let Some(incoming) = incoming else { break };
+                if hello::is_for_another(&incoming, &own_mark) {
+                    tracing::debug!("a dial to another account was ignored");
+                    incoming.ignore();
+                    continue;
+                }
+                let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
+                    tracing::debug!("too many connections: one refused");
+                    incoming.refuse();
+                    continue;
+                };
+                let shared = Arc::clone(&shared);
+                connections.spawn(async move {
+                    serve(&shared, incoming).await;
+                    drop(permit);
+                });
+            }
+        }
+    }
+    connections.shutdown().await;
+    shared.endpoint.close().await;
+    if let Err(error) = blobs::close_store(&shared.store).await {
+        tracing::debug!(%error, "the blob store did not close cleanly");
+    }
+}
+
+async fn serve(shared: &Shared, incoming: Incoming) {
+    let handshake = async {
+        let connection = incoming.accept().ok()?.await.ok()?;
+        Some(connection)
+    };
+    let Ok(Some(connection)) = tokio::time::timeout(shared.handshake_timeout, handshake).await
+    else {
+        tracing::debug!("an incoming connection did not complete its handshake");
+        return;
+    };
+    let peer = account_of(&connection);
+    let limits = shared.peers.of(peer);
+    let Ok(_permit) = Arc::clone(&limits.connections).try_acquire_owned() else {
+        tracing::debug!(peer = %peer.short(), "too many connections from one peer: one closed");
+        connection.close(rpc::CLOSE_TOO_MANY.into(), b"too many connections");
+        return;
+    };
+    if connection.alpn() == iroh_blobs::ALPN {
+        blobs::serve(connection, peer, shared.store.clone(), &shared.gate).await;
+    } else if let Some(service) = shared.service(connection.alpn()) {
+        rpc::serve(connection, peer, shared.limits, &limits, service).await;
+    }
+}

@@ -1,0 +1,176 @@
+//! The receipt: gathers what proves how a job went and writes it down.
+
+use crate::{JobError, drive::POLL, files, ledger::patient, settle::Settled, shared::Shared};
+use futures::StreamExt as _;
+use muster_api::{
+    ClientError,
+    receipt::{Receipt, VERSION},
+    views::{BlockView, Event, Explanation, Status},
+};
+use muster_ledger::dispute::Claim;
+use muster_types::{DisputeId, EscrowId, JobId, LeaseId, OrderId};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use tokio::time::Instant;
+
+/// How long the blocks are waited for, and each block's certificate.
+const PATIENCE: Duration = Duration::from_secs(20);
+const CERTIFICATE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What of the ledger's events is a job's.
+struct Ours {
+    job: JobId,
+    escrow: EscrowId,
+    orders: BTreeSet<OrderId>,
+    leases: BTreeSet<LeaseId>,
+    disputes: BTreeSet<DisputeId>,
+}
+
+impl Ours {
+    /// Whether the event is about this job; learns disputes as they are opened.
+    fn has(&mut self, event: &Event) -> bool {
+        match event {
+            Event::EscrowDeposited { escrow, .. }
+            | Event::EscrowOverdrawn { escrow }
+            | Event::EscrowClosed { escrow, .. } => *escrow == self.escrow,
+            Event::JobOpened { job, .. } | Event::JobClosed { job } => *job == self.job,
+            Event::OrderPlaced { order, .. } | Event::OrderEnded { order, .. } => {
+                self.orders.contains(order)
+            }
+            Event::LeaseGranted { lease, .. }
+            | Event::LeaseStarted { lease, .. }
+            | Event::LeaseStalled { lease, .. }
+            | Event::LeaseResumed { lease, .. }
+            | Event::LeaseClosed { lease, .. }
+            | Event::LeaseSettled { lease, .. }
+            | Event::ResultCommitted { lease, .. }
+            | Event::Slashed { lease, .. } => self.leases.contains(lease),
+            Event::DisputeOpened { dispute, job, .. } => {
+                let ours = *job == self.job;
+                if ours {
+                    self.disputes.insert(*dispute);
+                }
+                ours
+            }
+            Event::DisputeVoted { dispute, .. } | Event::DisputeClosed { dispute, .. } => {
+                self.disputes.contains(dispute)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// What goes into a receipt beside the ledger's records.
+pub(crate) struct Facts<'a> {
+    pub(crate) status: &'a Status,
+    pub(crate) quote: Explanation,
+    pub(crate) results: Vec<Claim>,
+    pub(crate) orders: BTreeSet<OrderId>,
+    /// The first block that may be about the job.
+    pub(crate) from_height: u64,
+}
+
+/// Gathers and writes the receipt to `path`.
+pub(crate) async fn write(
+    shared: &Shared,
+    settled: &Settled,
+    facts: Facts<'_>,
+    path: &Path,
+) -> Result<PathBuf, JobError> {
+    let client = shared.ledger.client();
+    let until = Instant::now() + PATIENCE;
+    let job = patient(until, || client.job(&shared.job)).await?.ok_or(JobError::Stopped)?;
+    let ours = Ours {
+        job: shared.job,
+        escrow: settled.escrow.id,
+        orders: facts.orders,
+        leases: settled.leases.iter().map(|lease| lease.id).collect(),
+        disputes: BTreeSet::new(),
+    };
+    let blocks = blocks(shared, ours, facts.from_height, until).await?;
+    let receipt = Receipt {
+        version: VERSION,
+        chain: shared.chain,
+        validators: facts.status.validators.clone(),
+        name: shared.plan.name.clone(),
+        quote: facts.quote,
+        job,
+        escrow: settled.escrow.clone(),
+        leases: settled.leases.clone(),
+        manifest: shared.plan.manifest(),
+        results: facts.results,
+        blocks,
+    };
+    let target = path.to_owned();
+    let written = tokio::task::spawn_blocking(move || {
+        let json = serde_json::to_vec_pretty(&receipt).map_err(std::io::Error::other);
+        files::write_atomic(&target, [json.map(Into::into)])
+    });
+    written.await.map_err(|_| JobError::Stopped)??;
+    Ok(path.to_owned())
+}
+
+/// The blocks with the job's events, from its escrow's opening to its closing.
+async fn blocks(
+    shared: &Shared,
+    mut ours: Ours,
+    from_height: u64,
+    until: Instant,
+) -> Result<Vec<BlockView>, JobError> {
+    let (mut heights, mut next) = (BTreeSet::new(), from_height);
+    while let Err(error) = collect(shared, &mut ours, &mut heights, &mut next, until).await {
+        if !error.is_transient() || Instant::now() > until {
+            return Err(error.into());
+        }
+        tokio::time::sleep(POLL).await;
+    }
+    let mut blocks = Vec::new();
+    for height in heights {
+        blocks.extend(certified(shared, height, until).await?);
+    }
+    Ok(blocks)
+}
+
+/// Walks the events up to the escrow's end. What the node does not tell in time is left out.
+async fn collect(
+    shared: &Shared,
+    ours: &mut Ours,
+    heights: &mut BTreeSet<u64>,
+    next: &mut u64,
+    until: Instant,
+) -> Result<(), ClientError> {
+    let mut events = shared.ledger.client().events(Some(*next)).await?;
+    while let Ok(Some(block)) = tokio::time::timeout_at(until, events.next()).await {
+        let block = block?;
+        *next = block.height.saturating_add(1);
+        for event in &block.events {
+            if ours.has(event) {
+                heights.insert(block.height);
+            }
+            if matches!(event, Event::EscrowClosed { escrow, .. } if *escrow == ours.escrow) {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A block with its certificate, which the engine may store a little after the block.
+async fn certified(
+    shared: &Shared,
+    height: u64,
+    until: Instant,
+) -> Result<Option<BlockView>, JobError> {
+    let enough = Instant::now() + CERTIFICATE_PATIENCE;
+    loop {
+        let block = patient(until, || shared.ledger.client().block(height)).await?;
+        let waits = block.as_ref().is_none_or(|block| block.certificate.is_none());
+        if !waits || Instant::now() > enough {
+            return Ok(block);
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}

@@ -1,0 +1,245 @@
+//! Blocks: transactions in their order, then the block's end.
+//!
+//! The end of a block does, in this order, everything that is due (at most
+//! [`limits::DUE_PER_BLOCK`] of a kind, oldest first):
+//!
+//! 1. open orders past their deadline expire;
+//! 2. active leases without heartbeats stall; stalled and unready ones close;
+//! 3. the leases of escrows that stayed short close;
+//! 4. disputes past their deadline become void;
+//! 5. closed leases whose challenge window has ended are settled;
+//! 6. offers that have ended leave the market;
+//! 7. orders clear (see [`crate::market`]).
+
+use crate::{
+    Event, Head, Params, Reject, Tx, apply,
+    ctx::{Ctx, Env},
+    event::event_root,
+    keys, limits, market,
+    state::{Changes, Scratch, State},
+};
+use borsh::{BorshDeserialize, BorshSerialize};
+use muster_types::{AccountId, Amount, Hash, Millis, Signing, TxId};
+use serde::{Deserialize, Serialize};
+
+/// What a block brings beside its transactions.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+pub struct BlockContext {
+    /// One more than the head's.
+    pub height: u64,
+    /// Later than the head's.
+    pub now: Millis,
+    /// A value that nobody could choose, made by the agreement on the block before.
+    pub beacon: Hash,
+    /// Who made the block and gets its fees.
+    pub proposer: AccountId,
+}
+
+/// Why a block cannot follow.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BlockError {
+    /// The state holds no chain.
+    #[error("the state is empty: apply a genesis first")]
+    NoGenesis,
+    /// Not the next block.
+    #[error("block {given} cannot follow block {head}")]
+    Height {
+        /// The block's height.
+        given: u64,
+        /// The head's height.
+        head: u64,
+    },
+    /// Time does not pass.
+    #[error("a block at {given} cannot follow one at {head}: block time only rises")]
+    Time {
+        /// The block's time.
+        given: Millis,
+        /// The head's time.
+        head: Millis,
+    },
+}
+
+/// Why a block as a whole is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ExecuteError {
+    /// The block itself cannot follow.
+    #[error("the block does not fit the state")]
+    Block(#[source] BlockError),
+    /// One of its transactions is refused.
+    #[error("transaction {index} of the block is refused")]
+    Tx {
+        /// Its place in the block.
+        index: usize,
+        /// Why.
+        #[source]
+        reject: Reject,
+    },
+}
+
+/// What an applied transaction did.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct Receipt {
+    /// Which transaction.
+    pub tx: TxId,
+    /// What it cost, `usd`.
+    pub fee: Amount,
+    /// What happened.
+    pub events: Vec<Event>,
+}
+
+/// What a block did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BlockOutcome {
+    /// What to write, derived keys included.
+    pub changes: Changes,
+    /// One for each transaction, in order.
+    pub receipts: Vec<Receipt>,
+    /// What happened at the block's end.
+    pub events: Vec<Event>,
+    /// [`event_root`] over [`BlockOutcome::all_events`].
+    pub event_root: Hash,
+}
+
+impl BlockOutcome {
+    /// The events of the transactions in order, then those of the block's end.
+    pub fn all_events(&self) -> impl Iterator<Item = &Event> {
+        all_events(&self.receipts, &self.events)
+    }
+}
+
+fn all_events<'a>(receipts: &'a [Receipt], end: &'a [Event]) -> impl Iterator<Item = &'a Event> {
+    receipts.iter().flat_map(|receipt| &receipt.events).chain(end)
+}
+
+/// A block under construction over a state that it does not change.
+pub struct BlockBuilder<'a> {
+    scratch: Scratch<'a>,
+    env: Env,
+    receipts: Vec<Receipt>,
+}
+
+impl<'a> BlockBuilder<'a> {
+    /// Begins the block that follows the state's head.
+    ///
+    /// # Errors
+    /// [`BlockError`] where it cannot follow.
+    pub fn new(state: &'a dyn State, context: BlockContext) -> Result<Self, BlockError> {
+        let head = keys::HEAD.get(state, &()).ok_or(BlockError::NoGenesis)?;
+        let params: Params = keys::PARAMS.get(state, &()).ok_or(BlockError::NoGenesis)?;
+        if context.now <= head.now {
+            return Err(BlockError::Time { given: context.now, head: head.now });
+        }
+        let next = head
+            .next(context.now, context.beacon, &params)
+            .filter(|next| next.height == context.height)
+            .ok_or(BlockError::Height { given: context.height, head: head.height })?;
+        let mut scratch = Scratch::new(state);
+        keys::HEAD.put(&mut scratch, &(), &next);
+        let env =
+            Env { head: next, previous_beacon: head.beacon, params, proposer: context.proposer };
+        Ok(Self { scratch, env, receipts: Vec::new() })
+    }
+
+    /// The head that this block makes.
+    #[must_use]
+    pub const fn head(&self) -> &Head {
+        &self.env.head
+    }
+
+    /// Checks the signature and applies a transaction.
+    ///
+    /// # Errors
+    /// [`Reject`]; then nothing has changed, fee and nonce included, and the block can go on
+    /// without it.
+    pub fn push(&mut self, tx: &Tx) -> Result<Receipt, Reject> {
+        apply::check_envelope(&self.env, tx)?;
+        tx.verify().map_err(|_| Reject::BadSignature)?;
+        self.push_verified(tx)
+    }
+
+    /// Like [`BlockBuilder::push`], for a transaction whose signature was checked already (see
+    /// [`verify_batch`]).
+    ///
+    /// # Errors
+    /// As [`BlockBuilder::push`].
+    pub fn push_verified(&mut self, tx: &Tx) -> Result<Receipt, Reject> {
+        let mut ctx = Ctx::new(Scratch::new(&self.scratch), &self.env);
+        let by = apply::apply(&mut ctx, tx)?;
+        let (changes, events) = ctx.into_parts();
+        self.scratch.absorb(changes);
+        let receipt = Receipt { tx: by.tx, fee: by.fee, events };
+        self.receipts.push(receipt.clone());
+        Ok(receipt)
+    }
+
+    /// Ends the block.
+    #[must_use]
+    pub fn finish(self) -> BlockOutcome {
+        let Self { scratch, env, receipts } = self;
+        let mut ctx = Ctx::new(scratch, &env);
+        market::due::run(&mut ctx);
+        market::clear::run(&mut ctx);
+        let (changes, events) = ctx.into_parts();
+        let event_root = event_root(all_events(&receipts, &events));
+        BlockOutcome { changes, receipts, events, event_root }
+    }
+}
+
+/// Applies a whole block that somebody else made: every transaction must apply.
+///
+/// # Errors
+/// [`ExecuteError`]: the block is not valid on this state.
+pub fn execute_block(
+    state: &dyn State,
+    context: BlockContext,
+    txs: &[Tx],
+) -> Result<BlockOutcome, ExecuteError> {
+    let mut block = BlockBuilder::new(state, context).map_err(ExecuteError::Block)?;
+    let refuse = |index, reject| ExecuteError::Tx { index, reject };
+    verify_batch(txs).map_err(|index| refuse(index, Reject::BadSignature))?;
+    for (index, tx) in txs.iter().enumerate() {
+        block.push_verified(tx).map_err(|reject| refuse(index, reject))?;
+    }
+    Ok(block.finish())
+}
+
+/// Checks the signatures of many transactions together.
+///
+/// # Errors
+/// The index of the first whose signature is not its signer's.
+pub fn verify_batch(txs: &[Tx]) -> Result<(), usize> {
+    let signings: Vec<Signing> = txs.iter().map(Tx::signing).collect();
+    muster_types::verify_batch(&signings)
+}
+
+/// Runs a rule of the block's end over each item by itself. One that cannot be applied is left as
+/// it was: the books forbid it (no sum of money exceeds the supply), and a block must end.
+pub(crate) fn for_each<T>(
+    ctx: &mut Ctx<'_>,
+    items: Vec<T>,
+    rule: impl Fn(&mut Ctx<'_>, &T) -> Result<(), Reject>,
+) {
+    for item in items {
+        let done = ctx.attempt(|inner| rule(inner, &item));
+        debug_assert_eq!(done, Ok(()), "a rule of the block's end failed");
+    }
+}
+
+/// The things in an index by time that are due: entered at `until` or before.
+pub(crate) fn due<T: keys::Key>(
+    ctx: &Ctx<'_>,
+    index: keys::Index<(Millis, T)>,
+    until: Millis,
+) -> Vec<T> {
+    index
+        .scan(&ctx.scratch, &(), None)
+        .take_while(|((at, _), ())| *at <= until)
+        .take(limits::DUE_PER_BLOCK)
+        .map(|((_, thing), ())| thing)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,125 @@
+use crate::{
+    Action, BlockBuilder, BlockContext, BlockError, ExecuteError, MemoryState, Reject, event_root,
+    execute_block,
+    genesis::GenesisError,
+    rebuild_derived,
+    tests::{World, usd, world::id},
+    verify_batch, view,
+};
+use muster_types::*;
+
+fn pay(units: u64) -> Action {
+    Action::Transfer { to: id("bob"), asset: Asset::Usd, amount: usd(units) }
+}
+
+#[test]
+fn a_block_follows_its_head_in_height_and_time() {
+    let w = World::new();
+    let good = w.context(500);
+    let head = w.head();
+    let begin = |context| BlockBuilder::new(&w.state, context).map(|_| ()).unwrap_err();
+    assert_eq!(begin(BlockContext { height: 2, ..good }), BlockError::Height { given: 2, head: 0 });
+    let late = BlockError::Time { given: head.now, head: head.now };
+    assert_eq!(begin(BlockContext { now: head.now, ..good }), late);
+    let nothing = MemoryState::default();
+    let error = BlockBuilder::new(&nothing, good).map(|_| ()).unwrap_err();
+    assert_eq!(error, BlockError::NoGenesis);
+}
+
+#[test]
+fn proposing_and_executing_give_the_same() {
+    let mut w = World::new();
+    let txs: Vec<_> = (1..=5).map(|units| w.sign("ann", pay(units))).collect();
+    let mut builder = BlockBuilder::new(&w.state, w.context(500)).unwrap();
+    for tx in &txs {
+        builder.push(tx).unwrap();
+    }
+    let proposed = builder.finish();
+    let executed = execute_block(&w.state, w.context(500), &txs).unwrap();
+    assert_eq!(executed, proposed);
+    assert_eq!(executed.event_root, event_root(executed.all_events()));
+    assert_ne!(executed.event_root, Hash::ZERO);
+}
+
+#[test]
+fn one_refused_transaction_spoils_a_block_of_somebody_else() {
+    let mut w = World::new();
+    let mut txs: Vec<_> = [900, 50, 100].map(|units| w.sign("ann", pay(units))).into();
+    let refused = execute_block(&w.state, w.context(500), &txs).unwrap_err();
+    let short = Reject::InsufficientFunds { needed: usd(100), available: usd(50) };
+    assert_eq!(refused, ExecuteError::Tx { index: 2, reject: short });
+    assert_eq!(verify_batch(&txs), Ok(()));
+    txs[1].signature.0[9] ^= 4;
+    assert_eq!(verify_batch(&txs), Err(1));
+    let refused = execute_block(&w.state, w.context(500), &txs).unwrap_err();
+    assert_eq!(refused, ExecuteError::Tx { index: 1, reject: Reject::BadSignature });
+    let wrong = BlockContext { height: 7, ..w.context(500) };
+    let refused = execute_block(&w.state, wrong, &[]).unwrap_err();
+    assert_eq!(refused, ExecuteError::Block(BlockError::Height { given: 7, head: 0 }));
+}
+
+#[test]
+fn steady_time_counts_at_most_so_much_of_a_step() {
+    let mut w = World::new();
+    let start = w.head().steady;
+    // (step, steady time gone by after it)
+    for (step, gone) in [(400, 400), (1_000, 1_400), (3_600_000, 2_400), (1, 2_401)] {
+        w.pass(1, step);
+        assert_eq!(w.head().steady.since(start), Millis(gone));
+    }
+    assert_eq!(w.head().now.since(start), Millis(3_601_401));
+}
+
+#[test]
+fn an_empty_block_writes_the_head_alone() {
+    let w = World::new();
+    let outcome = execute_block(&w.state, w.context(500), &[]).unwrap();
+    assert_eq!(outcome.changes.0.len(), 1);
+    assert_eq!((outcome.event_root, outcome.events.len()), (Hash::ZERO, 0));
+}
+
+#[test]
+fn the_indexes_can_be_rebuilt_from_nothing() {
+    let mut w = World::new();
+    w.provider("pat", "3.6");
+    let escrow = w.open_escrow("ann", usd(10));
+    w.active("ann", escrow, None);
+    let mut bare = w.state.clone();
+    bare.0.retain(|key, _| key[0] < crate::keys::DERIVED);
+    assert!(bare.0.len() < w.state.0.len());
+    bare.apply(rebuild_derived(&bare));
+    assert_eq!(bare, w.state);
+    assert_eq!(view::leases_of_tenant(&bare, &id("ann")).len(), 1);
+}
+
+#[test]
+fn a_genesis_that_cannot_begin_a_chain_names_the_field() {
+    use crate::genesis::{Balance, Genesis, PROTOCOL};
+    let good = Genesis {
+        name: "net".into(),
+        time: Millis(1),
+        protocol: PROTOCOL,
+        validators: vec![id("val")],
+        balances: [(id("ann"), Balance { usd: usd(1), mst: usd(1) })].into(),
+        params: Default::default(),
+    };
+    assert!(good.changes().is_ok());
+    let with = |change: fn(&mut Genesis)| {
+        let mut genesis = good.clone();
+        change(&mut genesis);
+        assert_ne!(genesis.id(), good.id());
+        genesis.changes().unwrap_err()
+    };
+    assert_eq!(with(|genesis| genesis.protocol = 9), GenesisError::Protocol { given: 9 });
+    assert_eq!(with(|genesis| genesis.name.clear()), GenesisError::Name);
+    assert_eq!(with(|genesis| genesis.validators.clear()), GenesisError::Validators);
+    let twice = with(|genesis| genesis.validators = vec![id("val"), id("val")]);
+    assert_eq!(twice, GenesisError::Validators);
+    let much = with(|genesis| {
+        let all = Balance { usd: Amount::MAX, mst: Amount::ZERO };
+        genesis.balances.insert(id("bob"), all);
+    });
+    assert_eq!(much, GenesisError::Balances { asset: Asset::Usd });
+    let bounds = with(|genesis| genesis.params.burn_min_bps = 0);
+    assert!(matches!(bounds, GenesisError::Params(_)), "{bounds}");
+}

@@ -1,0 +1,113 @@
+//! Escrows: money set aside for leases, paid out over heartbeat-covered time, refunded at the end.
+//!
+//! | state | action or event | next |
+//! |---|---|---|
+//! | none | `EscrowOpen` | open |
+//! | open | accruals exceed the balance | overdrawn(since): every stream gets the same fraction |
+//! | overdrawn | `EscrowDeposit`, or pay forfeited, that covers every shortfall | open |
+//! | open, overdrawn | `EscrowClose`, with no open order and no unsettled lease | closed: refunds |
+//!
+//! At every moment `deposited = balance + withheld + paid + refunded`.
+//!
+//! How streams are paid is in [`settle`]; how refunds are divided in [`shares`].
+
+pub(crate) mod close;
+pub(crate) mod deposit;
+pub(crate) mod open;
+pub mod settle;
+pub mod shares;
+
+use crate::keys::{self, Record, Table};
+use borsh::{BorshDeserialize, BorshSerialize};
+use muster_types::{AccountId, Amount, EscrowId, Millis, Rate};
+use serde::{Deserialize, Serialize};
+
+/// Where an escrow stands.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum EscrowStatus {
+    /// Pays.
+    Open,
+    /// Cannot pay in full since then (steady time).
+    Overdrawn {
+        /// When it first fell short.
+        since: Millis,
+    },
+    /// Refunded.
+    Closed,
+}
+
+/// What one depositor put in.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Deposit {
+    /// Who.
+    pub depositor: AccountId,
+    /// How much, in all.
+    pub amount: Amount,
+    /// How much of it was left when somebody last paid in.
+    pub left: Amount,
+    /// How much of it came back.
+    pub refunded: Amount,
+}
+
+/// An escrow's state. All amounts in `usd`.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Escrow {
+    /// Who opened it and orders against it.
+    pub owner: AccountId,
+    /// Where it stands.
+    pub status: EscrowStatus,
+    /// Who paid in.
+    pub deposits: Vec<Deposit>,
+    /// All that was paid in.
+    pub deposited: Amount,
+    /// Free to be earned.
+    pub balance: Amount,
+    /// Earned, but held back until the results stand.
+    pub withheld: Amount,
+    /// Paid to providers.
+    pub paid: Amount,
+    /// Returned to depositors.
+    pub refunded: Amount,
+    /// Received by the tenant out of providers' bonds (never part of the escrow's own money).
+    pub compensated: Amount,
+    /// Open orders against it.
+    pub open_orders: u32,
+    /// Leases on it that are not settled.
+    pub open_leases: u32,
+    /// The sum of the rates of its leases that are not closed.
+    pub open_rate: Rate,
+}
+
+impl EscrowStatus {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Overdrawn { .. } => "overdrawn",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+impl Record for Escrow {
+    type Key = EscrowId;
+    const KIND: &'static str = "escrow";
+    const TABLE: Table<EscrowId, Self> = keys::ESCROWS;
+
+    fn entries(&self, key: &EscrowId, emit: &mut dyn FnMut(Vec<u8>)) {
+        emit(keys::ESCROWS_BY_OWNER.key(&(self.owner, *key)));
+        if let EscrowStatus::Overdrawn { since } = self.status
+            && self.open_leases > 0
+        {
+            emit(keys::OVERDRAWN_DUE.key(&(since, *key)));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

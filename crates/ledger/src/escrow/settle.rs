@@ -1,0 +1,224 @@
+//! Settling: the one place where streams accrue and money leaves an escrow's balance.
+//!
+//! A lease on an escrow is a stream. Its *due* is what its covered time is worth beyond what it
+//! accrued and what was already found short: `floor(rate x covered) - accrued - shortfall`. A
+//! stream covers time when its provider's heartbeat says so, so streams come due at different
+//! moments. Lest the first to come empties the escrow, a settlement also counts the *claims* of
+//! the other active streams: what they would be due, were they covered up to now.
+//!
+//! - `dues + claims <= balance`: the dues are paid in full.
+//! - Otherwise the escrow is overdrawn from this moment on, its *horizon*. Every stream gets the
+//!   same fraction of what it earned up to the horizon: each due is paid
+//!   `floor(due x balance / (dues + claims))`, the rest of it is the stream's shortfall, and the
+//!   claims' part of the balance waits for them. While the escrow is overdrawn, a stream that comes
+//!   later is paid by the same rule for its time up to the horizon; its time beyond it is all
+//!   shortfall. When no claims are left, what was not claimed is shared by the shortfalls.
+//!
+//! Fresh money pays shortfalls first: all of them, and the escrow is open again, or else each the
+//! same fraction, claims counted.
+//!
+//! Paid money goes to the provider at once (verification none) or is withheld in the escrow until
+//! the lease is settled.
+
+use super::{Escrow, EscrowStatus};
+use crate::{
+    Event, Reject,
+    ctx::{Ctx, rest, share_floor, sum},
+    job::Verification,
+    keys,
+    market::{Lease, LeaseStatus},
+    provider::Provider,
+};
+use muster_types::{Amount, Asset, EscrowId, LeaseId, Millis};
+
+/// A lease whose coverage has just been judged, and the time by which it grew.
+pub(crate) type Touched = (LeaseId, Millis);
+
+/// Judges the time since a lease was last seen, and counts it as seen now. The time is covered,
+/// and given back, where the lease is active and the gap short enough.
+pub(crate) fn cover(ctx: &Ctx<'_>, lease: &mut Lease) -> Option<Millis> {
+    let head = &ctx.env.head;
+    let gap = head.steady.since(lease.seen_steady);
+    let covered = lease.status == LeaseStatus::Active && gap <= ctx.env.params.heartbeat_gap_max_ms;
+    lease.seen_steady = head.steady;
+    lease.seen_height = head.height;
+    covered.then(|| {
+        lease.covered = lease.covered.after(gap);
+        gap
+    })
+}
+
+/// Pays what is due to `touched`, leases on this escrow.
+pub(crate) fn settle(ctx: &mut Ctx<'_>, id: &EscrowId, touched: &[Touched]) -> Result<(), Reject> {
+    let steady = ctx.env.head.steady;
+    let mut escrow: Escrow = ctx.load(id)?;
+    let horizon = horizon(&escrow, steady);
+    let mut dues = Vec::with_capacity(touched.len());
+    let mut total_due = Amount::ZERO;
+    for (lease_id, gap) in touched {
+        let lease: Lease = ctx.load(lease_id)?;
+        let beyond = steady.since(horizon).min(*gap);
+        let due = due_at(&lease, lease.covered.since(beyond))?;
+        let late = rest(due_at(&lease, lease.covered)?, due)?;
+        total_due = sum(total_due, due)?;
+        dues.push((*lease_id, lease, due, late));
+    }
+    let claims = claims(ctx, id, &escrow, total_due, touched)?;
+    let total = sum(total_due, claims)?;
+    let available = escrow.balance;
+    let mut short = false;
+    for (lease_id, mut lease, due, late) in dues {
+        let payable = if total > available { share_floor(due, available, total)? } else { due };
+        let unpaid = sum(rest(due, payable)?, late)?;
+        short |= !unpaid.is_zero();
+        lease.shortfall = sum(lease.shortfall, unpaid)?;
+        pay(ctx, &mut escrow, &mut lease, payable)?;
+        ctx.store(&lease_id, &lease);
+    }
+    if short && escrow.status == EscrowStatus::Open {
+        escrow.status = EscrowStatus::Overdrawn { since: steady };
+        ctx.emit(Event::EscrowOverdrawn { escrow: *id });
+    }
+    ctx.store(id, &escrow);
+    if claims.is_zero() { pay_shortfalls(ctx, id) } else { Ok(()) }
+}
+
+/// Pays shortfalls out of what an overdrawn escrow has; without any left it is open again.
+pub(crate) fn pay_shortfalls(ctx: &mut Ctx<'_>, id: &EscrowId) -> Result<(), Reject> {
+    let mut escrow: Escrow = ctx.load(id)?;
+    if !matches!(escrow.status, EscrowStatus::Overdrawn { .. }) {
+        return Ok(());
+    }
+    let mut owed = Vec::new();
+    let mut total = claims(ctx, id, &escrow, Amount::ZERO, &[])?;
+    for lease_id in open_leases(ctx, id) {
+        let lease: Lease = ctx.load(&lease_id)?;
+        if !lease.shortfall.is_zero() {
+            total = sum(total, lease.shortfall)?;
+            owed.push((lease_id, lease));
+        }
+    }
+    let available = escrow.balance;
+    let short = total > available;
+    for (lease_id, mut lease) in owed {
+        let owed = lease.shortfall;
+        let payable = if short { share_floor(owed, available, total)? } else { owed };
+        lease.shortfall = rest(owed, payable)?;
+        pay(ctx, &mut escrow, &mut lease, payable)?;
+        ctx.store(&lease_id, &lease);
+    }
+    if !short {
+        escrow.status = EscrowStatus::Open;
+    }
+    ctx.store(id, &escrow);
+    Ok(())
+}
+
+/// Pays withheld money of a lease to its provider.
+pub(crate) fn release(ctx: &mut Ctx<'_>, lease: &mut Lease) -> Result<(), Reject> {
+    let amount = lease.withheld();
+    let mut escrow: Escrow = ctx.load(&lease.escrow)?;
+    escrow.withheld = rest(escrow.withheld, amount)?;
+    pay_out(ctx, &mut escrow, lease, amount)?;
+    ctx.store(&lease.escrow, &escrow);
+    Ok(())
+}
+
+/// Returns withheld money of a lease to its escrow's balance; gives the amount.
+pub(crate) fn forfeit(ctx: &mut Ctx<'_>, lease: &Lease) -> Result<Amount, Reject> {
+    let amount = lease.withheld();
+    let mut escrow: Escrow = ctx.load(&lease.escrow)?;
+    escrow.withheld = rest(escrow.withheld, amount)?;
+    escrow.balance = sum(escrow.balance, amount)?;
+    ctx.store(&lease.escrow, &escrow);
+    Ok(amount)
+}
+
+/// The leases of an escrow that are not closed.
+pub(crate) fn open_leases(ctx: &Ctx<'_>, id: &EscrowId) -> Vec<LeaseId> {
+    let open = keys::OPEN_LEASES_BY_ESCROW.scan(&ctx.scratch, id, None);
+    open.map(|((_, lease), ())| lease).collect()
+}
+
+/// Up to when the escrow's balance is shared: the moment at which it fell short, or now.
+const fn horizon(escrow: &Escrow, now: Millis) -> Millis {
+    match escrow.status {
+        EscrowStatus::Open | EscrowStatus::Closed => now,
+        EscrowStatus::Overdrawn { since } => since,
+    }
+}
+
+/// What a lease is due for `covered` time in all.
+fn due_at(lease: &Lease, covered: Millis) -> Result<Amount, Reject> {
+    let worth = lease.rate.charge_floor(covered).ok_or(Reject::Overflow)?;
+    rest(worth, sum(lease.accrued, lease.shortfall)?)
+}
+
+/// What the active streams that are not in `touched` could claim for their time up to the
+/// horizon. Where an open escrow covers the most that they could, they need not be asked.
+fn claims(
+    ctx: &Ctx<'_>,
+    id: &EscrowId,
+    escrow: &Escrow,
+    total_due: Amount,
+    touched: &[Touched],
+) -> Result<Amount, Reject> {
+    let gap_max = ctx.env.params.heartbeat_gap_max_ms;
+    let steady = ctx.env.head.steady;
+    if escrow.status == EscrowStatus::Open {
+        let most = escrow.open_rate.charge_ceil(gap_max).ok_or(Reject::Overflow)?;
+        // Each stream's claim is rounded by itself.
+        let most = sum(most, Amount::from_nanos(u128::from(escrow.open_leases)))?;
+        if sum(total_due, most)? <= escrow.balance {
+            return Ok(Amount::ZERO);
+        }
+    }
+    let horizon = horizon(escrow, steady);
+    let mut total = Amount::ZERO;
+    for lease_id in open_leases(ctx, id) {
+        if touched.iter().any(|(touched, _)| *touched == lease_id) {
+            continue;
+        }
+        let lease: Lease = ctx.load(&lease_id)?;
+        if lease.status == LeaseStatus::Active && steady.since(lease.seen_steady) <= gap_max {
+            let claimed = lease.covered.after(horizon.since(lease.seen_steady));
+            total = sum(total, due_at(&lease, claimed)?)?;
+        }
+    }
+    Ok(total)
+}
+
+fn pay(
+    ctx: &mut Ctx<'_>,
+    escrow: &mut Escrow,
+    lease: &mut Lease,
+    amount: Amount,
+) -> Result<(), Reject> {
+    escrow.balance = rest(escrow.balance, amount)?;
+    lease.accrued = sum(lease.accrued, amount)?;
+    match lease.verification {
+        Verification::None => pay_out(ctx, escrow, lease, amount),
+        Verification::Replicate { .. } => {
+            escrow.withheld = sum(escrow.withheld, amount)?;
+            Ok(())
+        }
+    }
+}
+
+fn pay_out(
+    ctx: &mut Ctx<'_>,
+    escrow: &mut Escrow,
+    lease: &mut Lease,
+    amount: Amount,
+) -> Result<(), Reject> {
+    if amount.is_zero() {
+        return Ok(());
+    }
+    escrow.paid = sum(escrow.paid, amount)?;
+    lease.paid = sum(lease.paid, amount)?;
+    let provider_id = lease.provider();
+    let mut provider: Provider = ctx.load(&provider_id)?;
+    provider.paid = sum(provider.paid, amount)?;
+    ctx.store(&provider_id, &provider);
+    ctx.credit(&provider_id, Asset::Usd, amount)
+}

@@ -1,0 +1,198 @@
+//! The first state of a chain.
+
+use crate::{
+    Params,
+    account::Account,
+    head::Head,
+    keys, limits,
+    param::ParamError,
+    state::{Changes, MemoryState, Scratch},
+};
+use borsh::{BorshDeserialize, BorshSerialize};
+use muster_types::{AccountId, Amount, Asset, Hash, Millis, codec};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The version of the rules that this crate implements. A chain with another one is not ours.
+pub const PROTOCOL: u32 = 1;
+
+/// What an account begins with.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    BorshSerialize,
+    BorshDeserialize,
+    Serialize,
+    Deserialize,
+)]
+#[serde(default)]
+pub struct Balance {
+    /// In `usd`.
+    pub usd: Amount,
+    /// In `mst`.
+    pub mst: Amount,
+}
+
+/// What a chain begins with. Its hash names the chain.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct Genesis {
+    /// The network's name, for people.
+    pub name: String,
+    /// The chain's first moment.
+    pub time: Millis,
+    /// The version of the rules: [`PROTOCOL`].
+    pub protocol: u32,
+    /// Who makes blocks and judges disputes.
+    pub validators: Vec<AccountId>,
+    /// Who owns what.
+    pub balances: BTreeMap<AccountId, Balance>,
+    /// The numbers of the rules.
+    pub params: Params,
+}
+
+/// Why a genesis cannot begin a chain.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum GenesisError {
+    /// For other rules.
+    #[error("genesis is for protocol {given}, this program speaks {PROTOCOL}: use its release")]
+    Protocol {
+        /// As given.
+        given: u32,
+    },
+    /// The name is empty or too long.
+    #[error("genesis `name` must have 1 to {} bytes", limits::NETWORK_NAME_BYTES)]
+    Name,
+    /// None, too many, or one twice.
+    #[error("genesis `validators` must name 1 to {} accounts, each once", limits::VALIDATORS)]
+    Validators,
+    /// The sum of all balances cannot be written.
+    #[error("genesis `balances` add up to more {asset} than can be counted")]
+    Balances {
+        /// Of which asset.
+        asset: Asset,
+    },
+    /// A parameter is out of bounds.
+    #[error("genesis `params` are out of bounds")]
+    Params(#[source] ParamError),
+}
+
+impl Genesis {
+    /// The chain's id.
+    #[must_use]
+    pub fn id(&self) -> Hash {
+        Hash::of("muster genesis v1", &[&codec::encode(self)])
+    }
+
+    /// Checks what [`Genesis::changes`] needs.
+    ///
+    /// # Errors
+    /// [`GenesisError`], naming the field.
+    pub fn check(&self) -> Result<(), GenesisError> {
+        if self.protocol != PROTOCOL {
+            return Err(GenesisError::Protocol { given: self.protocol });
+        }
+        if self.name.is_empty() || self.name.len() > limits::NETWORK_NAME_BYTES {
+            return Err(GenesisError::Name);
+        }
+        let mut validators = self.validators.clone();
+        validators.sort_unstable();
+        validators.dedup();
+        let count = validators.len();
+        if count == 0 || count > limits::VALIDATORS || count != self.validators.len() {
+            return Err(GenesisError::Validators);
+        }
+        self.params.check().map_err(GenesisError::Params)?;
+        self.supply().map(|_| ())
+    }
+
+    /// The first state, derived indexes included.
+    ///
+    /// # Errors
+    /// [`GenesisError`] where this cannot begin a chain.
+    pub fn changes(&self) -> Result<Changes, GenesisError> {
+        self.check()?;
+        let chain = self.id();
+        let nothing = MemoryState::default();
+        let mut scratch = Scratch::new(&nothing);
+        let head = Head {
+            chain,
+            height: 0,
+            now: self.time,
+            steady: self.time,
+            beacon: Hash::of("muster genesis beacon v1", &[chain.as_bytes()]),
+        };
+        let mut validators = self.validators.clone();
+        validators.sort_unstable();
+        keys::HEAD.put(&mut scratch, &(), &head);
+        keys::PARAMS.put(&mut scratch, &(), &self.params);
+        keys::VALIDATORS.put(&mut scratch, &(), &validators);
+        keys::SUPPLY.put(&mut scratch, &(), &self.supply()?);
+        for (account, Balance { usd, mst }) in &self.balances {
+            let record = Account { usd: *usd, mst: *mst, ..Account::default() };
+            keys::ACCOUNTS.put(&mut scratch, account, &record);
+        }
+        Ok(scratch.into_changes())
+    }
+
+    fn supply(&self) -> Result<Supply, GenesisError> {
+        let mut supply = Supply::default();
+        for balance in self.balances.values() {
+            let add = |total: &mut Amount, amount, asset| {
+                *total = total.checked_add(amount).ok_or(GenesisError::Balances { asset })?;
+                Ok(())
+            };
+            add(&mut supply.usd.issued, balance.usd, Asset::Usd)?;
+            add(&mut supply.mst.issued, balance.mst, Asset::Mst)?;
+        }
+        Ok(supply)
+    }
+}
+
+/// What exists of one asset: `issued - burned`, always equal to what accounts, bonds and escrows
+/// hold.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    BorshSerialize,
+    BorshDeserialize,
+    Serialize,
+    Deserialize,
+)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct AssetSupply {
+    /// All that was ever made.
+    pub issued: Amount,
+    /// All that was ever destroyed.
+    pub burned: Amount,
+}
+
+/// What exists.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    BorshSerialize,
+    BorshDeserialize,
+    Serialize,
+    Deserialize,
+)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Supply {
+    /// Of the stable unit.
+    pub usd: AssetSupply,
+    /// Of the native asset.
+    pub mst: AssetSupply,
+    /// All fees that were ever paid, `usd`.
+    pub fees: Amount,
+}

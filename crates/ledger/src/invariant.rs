@@ -1,0 +1,285 @@
+//! What holds after every block. [`check`] reads the whole state: for tests, simulations and
+//! auditors; a node's hot path does not call it.
+//!
+//! | invariant | says |
+//! |---|---|
+//! | `money is conserved` | for each asset: issued = accounts + bonds + escrows + burned |
+//! | `capacity is not oversold` | a host's used capacity is the sum of what its open leases take, and fits |
+//! | `escrow adds up` | deposited = balance + withheld + paid + refunded, and each is the sum of its parts |
+//! | `pay is covered` | paid <= accrued, and accrued + shortfall <= floor(rate x covered) |
+//! | `open leases are backed` | an open lease has an escrow that is not closed and a provider with a bond |
+//! | `pledges fit the bond` | a provider's pledged part is the sum of its leases' pledges, and within the bond |
+//! | `counters match` | every counter is the number of what it counts |
+//! | `steady time is behind` | steady time is not ahead of block time |
+
+use crate::{
+    State,
+    dispute::DisputeStatus,
+    escrow::{Escrow, EscrowStatus},
+    job::Job,
+    keys,
+    market::{Lease, OrderStatus},
+    provider::{Host, Provider},
+};
+use muster_market::capacity;
+use muster_types::{AccountId, Amount, EscrowId, HostId, JobId, LeaseId, Resources};
+use std::{
+    collections::BTreeMap,
+    fmt::{Debug, Display},
+};
+
+/// An invariant that does not hold.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("invariant `{invariant}` is broken at {place}: {facts}")]
+pub struct Broken {
+    /// Which, as in the table of this module.
+    pub invariant: &'static str,
+    /// The record at fault.
+    pub place: String,
+    /// What was found there.
+    pub facts: String,
+}
+
+const MONEY: &str = "money is conserved";
+const CAPACITY: &str = "capacity is not oversold";
+const ESCROW: &str = "escrow adds up";
+const PAY: &str = "pay is covered";
+const BACKED: &str = "open leases are backed";
+const PLEDGES: &str = "pledges fit the bond";
+const COUNTERS: &str = "counters match";
+const STEADY: &str = "steady time is behind";
+
+/// Checks every invariant.
+///
+/// # Errors
+/// The first one that does not hold.
+pub fn check(state: &dyn State) -> Result<(), Broken> {
+    let books = Books::of(state)?;
+    money(state)?;
+    for (id, provider) in keys::PROVIDERS.scan(state, &(), None) {
+        books.check_provider(&id, &provider)?;
+    }
+    for (id, host) in keys::HOSTS.scan(state, &(), None) {
+        books.check_host(&id, &host)?;
+    }
+    for (id, escrow) in keys::ESCROWS.scan(state, &(), None) {
+        books.check_escrow(&id, &escrow)?;
+    }
+    for (id, job) in keys::JOBS.scan(state, &(), None) {
+        books.check_job(&id, &job)?;
+    }
+    for (id, lease) in keys::LEASES.scan(state, &(), None) {
+        books.check_lease(state, &id, &lease)?;
+    }
+    if let Some(head) = keys::HEAD.get(state, &()) {
+        require(head.steady <= head.now, STEADY, &"head", &head)?;
+    }
+    Ok(())
+}
+
+fn require(
+    holds: bool,
+    invariant: &'static str,
+    place: &dyn Display,
+    facts: &dyn Debug,
+) -> Result<(), Broken> {
+    if holds {
+        return Ok(());
+    }
+    Err(Broken { invariant, place: place.to_string(), facts: format!("{facts:?}") })
+}
+
+fn equal<T: PartialEq + Debug>(
+    kept: T,
+    counted: T,
+    invariant: &'static str,
+    place: &dyn Display,
+) -> Result<(), Broken> {
+    require(kept == counted, invariant, place, &(&kept, &counted))
+}
+
+/// A sum that reports an overflow as a broken invariant.
+fn add(total: &mut Amount, amount: Amount, invariant: &'static str) -> Result<(), Broken> {
+    let facts = (*total, amount);
+    let sum = total.checked_add(amount);
+    require(sum.is_some(), invariant, &"a sum that is too large", &facts)?;
+    *total = sum.unwrap_or(Amount::MAX);
+    Ok(())
+}
+
+fn total(amounts: impl IntoIterator<Item = Amount>) -> Result<Amount, Broken> {
+    let mut sum = Amount::ZERO;
+    for amount in amounts {
+        add(&mut sum, amount, ESCROW)?;
+    }
+    Ok(sum)
+}
+
+fn money(state: &dyn State) -> Result<(), Broken> {
+    let supply = keys::SUPPLY.get(state, &()).unwrap_or_default();
+    let (mut usd, mut mst) = (supply.usd.burned, supply.mst.burned);
+    for (_, account) in keys::ACCOUNTS.scan(state, &(), None) {
+        add(&mut usd, account.usd, MONEY)?;
+        add(&mut mst, account.mst, MONEY)?;
+    }
+    for (_, provider) in keys::PROVIDERS.scan(state, &(), None) {
+        add(&mut usd, provider.bond, MONEY)?;
+    }
+    for (_, escrow) in keys::ESCROWS.scan(state, &(), None) {
+        add(&mut usd, escrow.balance, MONEY)?;
+        add(&mut usd, escrow.withheld, MONEY)?;
+    }
+    equal(supply.usd.issued, usd, MONEY, &"usd")?;
+    equal(supply.mst.issued, mst, MONEY, &"mst")
+}
+
+/// What leases, orders and disputes add up to, by what counts them.
+#[derive(Default)]
+struct Books {
+    providers: BTreeMap<AccountId, OfProvider>,
+    hosts: BTreeMap<HostId, Resources>,
+    escrows: BTreeMap<EscrowId, OfEscrow>,
+    /// Open orders and unsettled leases.
+    jobs: BTreeMap<JobId, (u32, u32)>,
+    /// Open disputes.
+    disputes: BTreeMap<LeaseId, u32>,
+}
+
+#[derive(Default)]
+struct OfProvider {
+    unsettled: u32,
+    pledged: Amount,
+    paid: Amount,
+}
+
+#[derive(Default)]
+struct OfEscrow {
+    open_orders: u32,
+    unsettled: u32,
+    open_rate: Amount,
+    withheld: Amount,
+    paid: Amount,
+    compensated: Amount,
+}
+
+impl Books {
+    fn of(state: &dyn State) -> Result<Self, Broken> {
+        let mut books = Self::default();
+        for (_, order) in keys::ORDERS.scan(state, &(), None) {
+            if order.status == OrderStatus::Open {
+                one(&mut books.escrows.entry(order.escrow).or_default().open_orders);
+                if let Some(job) = order.job {
+                    one(&mut books.jobs.entry(job).or_default().0);
+                }
+            }
+        }
+        for (_, dispute) in keys::DISPUTES.scan(state, &(), None) {
+            if dispute.status == DisputeStatus::Open {
+                for claim in &dispute.claims {
+                    one(books.disputes.entry(claim.lease).or_default());
+                }
+            }
+        }
+        for (id, lease) in keys::LEASES.scan(state, &(), None) {
+            books.add_lease(&id, &lease)?;
+        }
+        Ok(books)
+    }
+
+    fn add_lease(&mut self, id: &LeaseId, lease: &Lease) -> Result<(), Broken> {
+        let of_provider = self.providers.entry(lease.provider()).or_default();
+        let of_escrow = self.escrows.entry(lease.escrow).or_default();
+        add(&mut of_provider.pledged, lease.pledge, PLEDGES)?;
+        add(&mut of_provider.paid, lease.paid, PAY)?;
+        add(&mut of_escrow.withheld, lease.withheld(), ESCROW)?;
+        add(&mut of_escrow.paid, lease.paid, ESCROW)?;
+        add(&mut of_escrow.compensated, lease.compensated, ESCROW)?;
+        if !lease.status.is_settled() {
+            one(&mut of_provider.unsettled);
+            one(&mut of_escrow.unsettled);
+            if let Some(job) = lease.job {
+                one(&mut self.jobs.entry(job).or_default().1);
+            }
+        }
+        if lease.status.is_open() {
+            add(&mut of_escrow.open_rate, lease.rate.amount_per_hour(), COUNTERS)?;
+            let used = self.hosts.entry(lease.host).or_default();
+            let sum = capacity::checked_add(used, &lease.takes);
+            require(sum.is_some(), CAPACITY, id, &lease.takes)?;
+            *used = sum.unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    fn check_provider(&self, id: &AccountId, provider: &Provider) -> Result<(), Broken> {
+        let nothing = OfProvider::default();
+        let counted = self.providers.get(id).unwrap_or(&nothing);
+        equal(provider.pledged, counted.pledged, PLEDGES, id)?;
+        require(provider.pledged <= provider.bond, PLEDGES, id, provider)?;
+        equal(provider.open_leases, counted.unsettled, COUNTERS, id)?;
+        equal(provider.paid, counted.paid, COUNTERS, id)
+    }
+
+    fn check_host(&self, id: &HostId, host: &Host) -> Result<(), Broken> {
+        let counted = self.hosts.get(id).cloned().unwrap_or_default();
+        equal(&host.used, &counted, CAPACITY, id)?;
+        let fits = capacity::checked_sub(&host.spec.capacity, &host.used).is_some();
+        require(fits, CAPACITY, id, host)
+    }
+
+    fn check_escrow(&self, id: &EscrowId, escrow: &Escrow) -> Result<(), Broken> {
+        let nothing = OfEscrow::default();
+        let counted = self.escrows.get(id).unwrap_or(&nothing);
+        equal(escrow.open_orders, counted.open_orders, COUNTERS, id)?;
+        equal(escrow.open_leases, counted.unsettled, COUNTERS, id)?;
+        equal(escrow.open_rate.amount_per_hour(), counted.open_rate, COUNTERS, id)?;
+        equal(escrow.withheld, counted.withheld, ESCROW, id)?;
+        equal(escrow.paid, counted.paid, ESCROW, id)?;
+        equal(escrow.compensated, counted.compensated, ESCROW, id)?;
+        let parts = total([escrow.balance, escrow.withheld, escrow.paid, escrow.refunded])?;
+        equal(escrow.deposited, parts, ESCROW, id)?;
+        let deposits = &escrow.deposits;
+        let amounts = total(deposits.iter().map(|deposit| deposit.amount))?;
+        let refunds = total(deposits.iter().map(|deposit| deposit.refunded))?;
+        let left = total(deposits.iter().map(|deposit| deposit.left))?;
+        equal(escrow.deposited, amounts, ESCROW, id)?;
+        equal(escrow.refunded, refunds, ESCROW, id)?;
+        let unspent = total([escrow.balance, escrow.withheld])?;
+        require(unspent <= left, ESCROW, id, &(unspent, left))?;
+        let closed = escrow.status == EscrowStatus::Closed;
+        require(!closed || unspent.is_zero(), ESCROW, id, escrow)
+    }
+
+    fn check_job(&self, id: &JobId, job: &Job) -> Result<(), Broken> {
+        let counted = self.jobs.get(id).copied().unwrap_or_default();
+        equal((job.open_orders, job.open_leases), counted, COUNTERS, id)
+    }
+
+    fn check_lease(&self, state: &dyn State, id: &LeaseId, lease: &Lease) -> Result<(), Broken> {
+        let disputes = self.disputes.get(id).copied().unwrap_or_default();
+        equal(lease.disputes, disputes, COUNTERS, id)?;
+        require(lease.paid <= lease.accrued, PAY, id, lease)?;
+        require(lease.compensated <= lease.accrued, PAY, id, lease)?;
+        let worth = lease.rate.charge_floor(lease.covered).unwrap_or(Amount::MAX);
+        let owed = total([lease.accrued, lease.shortfall])?;
+        require(owed <= worth, PAY, id, &(owed, worth))?;
+        if lease.status.is_open() {
+            let escrow = keys::ESCROWS.get(state, &lease.escrow);
+            let payable = escrow.is_some_and(|escrow| escrow.status != EscrowStatus::Closed);
+            require(payable, BACKED, id, lease)?;
+            let provider = keys::PROVIDERS.get(state, &lease.provider());
+            let bonded = provider.is_some_and(|provider| provider.bond >= lease.pledge);
+            require(bonded, BACKED, id, lease)?;
+            let host = keys::HOSTS.get(state, &lease.host);
+            require(host.is_some(), CAPACITY, id, lease)?;
+        }
+        Ok(())
+    }
+}
+
+fn one(count: &mut u32) {
+    *count = count.saturating_add(1);
+}
+
+#[cfg(test)]
+mod tests;

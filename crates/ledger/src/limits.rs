@@ -1,0 +1,63 @@
+//! Limits of shape: how long lists and texts may be. They bound what decoding, storing and
+//! looking at a transaction costs; a transaction beyond one is refused with
+//! [`crate::Reject::BadField`]. What may be voted on is in [`crate::Params`] instead.
+
+use muster_types::{Amount, Rate};
+
+/// Leases that one heartbeat covers.
+pub const HEARTBEAT_LEASES: usize = 1024;
+
+/// Bytes of a provider's name, of a region and of an attribute's key.
+pub const NAME_BYTES: usize = 64;
+
+/// Bytes of an attribute's value.
+pub const VALUE_BYTES: usize = 256;
+
+/// Attributes of a provider, and of a host.
+pub const ATTRIBUTES: usize = 64;
+
+/// Socket addresses of a provider.
+pub const SOCKETS: usize = 8;
+
+/// Bytes of a socket address.
+pub const SOCKET_BYTES: usize = 128;
+
+/// Hosts of one provider.
+pub const HOSTS: usize = 1024;
+
+/// Kinds of GPUs in one host.
+pub const GPU_KINDS: usize = 16;
+
+/// Units of any one resource in a host: thousandths of a thread, bytes, bits a second.
+pub const UNITS: u64 = 1 << 56;
+
+/// The highest unit price of a host.
+pub const UNIT_PRICE: Rate = Rate::per_hour(Amount::from_units(1_000_000));
+
+/// Unsettled leases on one escrow.
+pub const ESCROW_LEASES: u32 = 10_000;
+
+/// Depositors of one escrow.
+pub const DEPOSITORS: usize = 64;
+
+/// Tasks of a job, and results under a commitment.
+pub const TASKS: u64 = 1 << 32;
+
+/// Bytes of a dispute's evidence.
+pub const EVIDENCE_BYTES: usize = 1024;
+
+/// Memory that a disputed task may use, in bytes: all that a 32-bit WASM module can address.
+pub const TASK_MEMORY_BYTES: u64 = 4 << 30;
+
+/// Open disputes that name one lease.
+pub const LEASE_DISPUTES: u32 = 16;
+
+/// Things of one kind (stalls, settlements, expiries ...) that fall due in one block; the rest
+/// waits for the next block.
+pub const DUE_PER_BLOCK: usize = 4096;
+
+/// Bytes of a network's name.
+pub const NETWORK_NAME_BYTES: usize = 64;
+
+/// Validators of a network.
+pub const VALIDATORS: usize = 256;

@@ -1,0 +1,77 @@
+//! `LeaseClose`, and every other end of a lease.
+
+use super::{CloseReason, Lease, LeaseStatus, settled};
+use crate::{
+    Event, Reject,
+    ctx::{By, Ctx, rest},
+    escrow::{Escrow, settle},
+    provider::{Host, Provider, slash},
+};
+use muster_market::capacity;
+use muster_types::{LeaseId, Rate};
+
+pub(crate) fn run(ctx: &mut Ctx<'_>, by: &By, id: &LeaseId) -> Result<(), Reject> {
+    let lease: Lease = ctx.load(id)?;
+    let reason = if lease.tenant == by.signer {
+        CloseReason::TenantClosed
+    } else if lease.provider() == by.signer {
+        CloseReason::ProviderExit
+    } else {
+        return Err(Reject::not_yours("tenant"));
+    };
+    close(ctx, id, reason)
+}
+
+/// Ends an open lease: pays up to now where now is covered, frees its capacity, slashes a fault
+/// (but fraud: see [`crate::dispute`]), and settles it where nothing is withheld.
+pub(crate) fn close(ctx: &mut Ctx<'_>, id: &LeaseId, reason: CloseReason) -> Result<(), Reject> {
+    let mut lease: Lease = ctx.load(id)?;
+    if lease.status.is_closed() {
+        return Err(Reject::wrong_state("lease", lease.status.name()));
+    }
+    if reason != CloseReason::ProviderFraud
+        && let Some(gap) = settle::cover(ctx, &mut lease)
+    {
+        ctx.store(id, &lease);
+        settle::settle(ctx, &lease.escrow, &[(*id, gap)])?;
+        lease = ctx.load(id)?;
+    }
+    lease.seen_steady = ctx.env.head.steady;
+    lease.seen_height = ctx.env.head.height;
+    lease.status = LeaseStatus::Closed { reason, at: ctx.env.head.now, settled: false };
+    ctx.store(id, &lease);
+    free(ctx, &lease)?;
+    ctx.emit(Event::LeaseClosed {
+        lease: *id,
+        provider: lease.provider(),
+        reason,
+        covered: lease.covered,
+        accrued: lease.accrued,
+    });
+    if reason.is_provider_fault() {
+        let provider_id = lease.provider();
+        let mut provider: Provider = ctx.load(&provider_id)?;
+        let conduct = &mut provider.conduct;
+        conduct.leases_broken = conduct.leases_broken.saturating_add(1);
+        ctx.store(&provider_id, &provider);
+    }
+    if reason == CloseReason::ProviderFraud {
+        return Ok(());
+    }
+    if reason.is_provider_fault() {
+        slash::slash(ctx, id, &mut lease, reason, None)?;
+    }
+    settled::settle_if_clear(ctx, id)
+}
+
+/// Gives the host its capacity back and takes the stream off the escrow.
+fn free(ctx: &mut Ctx<'_>, lease: &Lease) -> Result<(), Reject> {
+    let mut host: Host = ctx.load(&lease.host)?;
+    host.used = capacity::checked_sub(&host.used, &lease.takes).ok_or(Reject::Overflow)?;
+    ctx.store(&lease.host, &host);
+    let mut escrow: Escrow = ctx.load(&lease.escrow)?;
+    let open = escrow.open_rate.amount_per_hour();
+    escrow.open_rate = Rate::per_hour(rest(open, lease.rate.amount_per_hour())?);
+    ctx.store(&lease.escrow, &escrow);
+    Ok(())
+}

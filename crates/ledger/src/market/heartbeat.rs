@@ -1,0 +1,53 @@
+//! `Heartbeat`: one transaction for many leases. Leases that are not ready yet or closed already
+//! are passed over, so that a tenant who closes one does not spoil the word on the others.
+
+use super::{Lease, LeaseStatus};
+use crate::{
+    Event, Reject,
+    ctx::{By, Ctx},
+    escrow::settle,
+    limits,
+    provider::Provider,
+};
+use muster_types::{EscrowId, LeaseId, Millis};
+use std::collections::BTreeMap;
+
+pub(crate) fn run(ctx: &mut Ctx<'_>, by: &By, leases: &[LeaseId]) -> Result<(), Reject> {
+    if leases.is_empty() || leases.len() > limits::HEARTBEAT_LEASES {
+        return Err(Reject::bad_field("leases"));
+    }
+    let mut touched: BTreeMap<EscrowId, Vec<settle::Touched>> = BTreeMap::new();
+    let mut missed = 0u64;
+    for id in leases {
+        let mut lease: Lease = ctx.load(id)?;
+        if lease.provider() != by.signer {
+            return Err(Reject::not_yours("provider"));
+        }
+        let was = lease.status;
+        match was {
+            LeaseStatus::Granted | LeaseStatus::Closed { .. } => continue,
+            LeaseStatus::Active | LeaseStatus::Stalled { .. } => {}
+        }
+        match settle::cover(ctx, &mut lease) {
+            // Named a second time, or by a second heartbeat in one block.
+            Some(Millis::ZERO) => {}
+            Some(gap) => touched.entry(lease.escrow).or_default().push((*id, gap)),
+            None => missed = missed.saturating_add(1),
+        }
+        lease.status = LeaseStatus::Active;
+        ctx.store(id, &lease);
+        if was != LeaseStatus::Active {
+            ctx.emit(Event::LeaseResumed { lease: *id, provider: by.signer });
+        }
+    }
+    if missed > 0 {
+        let mut provider: Provider = ctx.load(&by.signer)?;
+        let conduct = &mut provider.conduct;
+        conduct.heartbeats_missed = conduct.heartbeats_missed.saturating_add(missed);
+        ctx.store(&by.signer, &provider);
+    }
+    for (escrow, leases) in touched {
+        settle::settle(ctx, &escrow, &leases)?;
+    }
+    Ok(())
+}

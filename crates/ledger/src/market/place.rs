@@ -1,0 +1,74 @@
+//! `OrderPlace`.
+
+use super::{Order, OrderStatus};
+use crate::{
+    Event, Reject,
+    ctx::{By, Ctx, up},
+    escrow::{Escrow, EscrowStatus},
+    job::Job,
+};
+use muster_market::Terms;
+use muster_types::{Amount, EscrowId, Hash, JobId, Millis, OrderId};
+
+/// What an order says beside its manifest.
+pub(crate) struct Placed<'a> {
+    pub(crate) escrow: &'a EscrowId,
+    pub(crate) job: Option<JobId>,
+    pub(crate) terms: &'a Terms,
+    pub(crate) deadline: Millis,
+}
+
+pub(crate) fn run(
+    ctx: &mut Ctx<'_>,
+    by: &By,
+    placed: &Placed<'_>,
+    manifest: Hash,
+) -> Result<(), Reject> {
+    placed.terms.check().map_err(Reject::bad_field)?;
+    if placed.deadline <= ctx.env.head.now {
+        return Err(Reject::bad_field("deadline"));
+    }
+    let mut escrow: Escrow = ctx.load(placed.escrow)?;
+    if escrow.owner != by.signer {
+        return Err(Reject::not_yours("owner"));
+    }
+    if escrow.status != EscrowStatus::Open {
+        return Err(Reject::wrong_state("escrow", escrow.status.name()));
+    }
+    if escrow.balance.is_zero() {
+        let (needed, available) = (Amount::from_nanos(1), Amount::ZERO);
+        return Err(Reject::InsufficientFunds { needed, available });
+    }
+    if let Some(job_id) = placed.job {
+        let mut job: Job = ctx.load(&job_id)?;
+        if job.tenant != by.signer {
+            return Err(Reject::not_yours("tenant"));
+        }
+        if job.closed {
+            return Err(Reject::wrong_state("job", "closed"));
+        }
+        if job.spec.escrow != *placed.escrow {
+            return Err(Reject::bad_field("escrow"));
+        }
+        job.open_orders = up(job.open_orders)?;
+        ctx.store(&job_id, &job);
+    }
+    escrow.open_orders = up(escrow.open_orders)?;
+    ctx.store(placed.escrow, &escrow);
+    let id = OrderId::derive(&by.tx);
+    let order = Order {
+        tenant: by.signer,
+        escrow: *placed.escrow,
+        job: placed.job,
+        terms: placed.terms.clone(),
+        manifest,
+        status: OrderStatus::Open,
+        placed_at: ctx.env.head.now,
+        deadline: placed.deadline,
+        fee: by.fee,
+        leases: Vec::new(),
+    };
+    ctx.store(&id, &order);
+    ctx.emit(Event::OrderPlaced { order: id, tenant: by.signer });
+    Ok(())
+}

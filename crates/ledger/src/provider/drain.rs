@@ -1,0 +1,34 @@
+//! `ProviderDrain`, and the last lease of a draining provider.
+
+use super::{Provider, ProviderStatus, set::changed};
+use crate::{
+    Reject,
+    ctx::{By, Ctx},
+};
+use muster_types::AccountId;
+
+pub(crate) fn run(ctx: &mut Ctx<'_>, by: &By) -> Result<(), Reject> {
+    let mut provider: Provider = ctx.load(&by.signer)?;
+    match provider.status {
+        ProviderStatus::Registered | ProviderStatus::Active => {}
+        status @ (ProviderStatus::Draining
+        | ProviderStatus::Unbonding { .. }
+        | ProviderStatus::Gone) => return Err(Reject::wrong_state("provider", status.name())),
+    }
+    provider.status = ProviderStatus::Draining;
+    ctx.store(&by.signer, &provider);
+    changed(ctx, &by.signer, &provider);
+    unbond_if_idle(ctx, &by.signer)
+}
+
+/// A draining provider without unsettled leases begins to unbond.
+pub(crate) fn unbond_if_idle(ctx: &mut Ctx<'_>, id: &AccountId) -> Result<(), Reject> {
+    let mut provider: Provider = ctx.load(id)?;
+    if provider.status == ProviderStatus::Draining && provider.open_leases == 0 {
+        let until = ctx.env.head.now.after(ctx.env.params.unbonding_ms);
+        provider.status = ProviderStatus::Unbonding { until };
+        ctx.store(id, &provider);
+        changed(ctx, id, &provider);
+    }
+    Ok(())
+}

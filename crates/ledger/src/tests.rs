@@ -1,0 +1,10 @@
+//! The tests' world, and the tests that concern all modules at once. Those of one module stand
+//! beside it.
+
+mod bytes;
+mod golden;
+mod random;
+mod refusals;
+pub(crate) mod world;
+
+pub(crate) use world::{World, nanos, usd};

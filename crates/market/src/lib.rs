@@ -1,0 +1,43 @@
+//! The auction: matches orders with hosts' standing offers, and explains the outcome.
+//!
+//! An order ([`Terms`]) asks for a number of equal leases ([`Request`]) under hard constraints and
+//! a price limit. A host ([`HostView`]) offers what it has free at its own [`Prices`]. [`clear`]
+//! picks the winners; [`explain`] runs the same checks over every host and counts what each
+//! constraint excluded and what to relax. The ledger calls `clear` at the end of a block, `muster
+//! quote` calls `explain`, both over the same [`Book`].
+//!
+//! ```
+//! use muster_market::{MemoryBook, Rules, Terms, clear};
+//! use muster_types::Millis;
+//!
+//! let nobody = MemoryBook::default();
+//! let terms = Terms { count: 1, ..Terms::default() };
+//! assert!(clear(&nobody, &terms, &Rules::default(), Millis::ZERO).placements.is_empty());
+//! ```
+//!
+//! Everything here is a pure function of its arguments, in integers: the same on every machine.
+
+#![cfg_attr(
+    not(test),
+    deny(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::float_arithmetic)
+)]
+
+mod book;
+pub mod capacity;
+mod check;
+mod class;
+mod clear;
+mod explain;
+mod rules;
+mod terms;
+
+pub use book::{Book, MemoryBook};
+pub use check::Constraint;
+pub use class::Class;
+pub use clear::{Cleared, Placement, Stop, clear};
+pub use explain::{Exclusion, Explanation, Relax, Shortfall, explain};
+pub use rules::Rules;
+pub use terms::{GIB, HostView, MAX_COUNT, Prices, Request, Spread, Terms};
+
+#[cfg(test)]
+mod testing;

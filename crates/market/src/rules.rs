@@ -1,0 +1,37 @@
+//! The numbers of the auction. On the ledger they are parameters, changed by vote.
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use muster_types::{Amount, Rate};
+use serde::{Deserialize, Serialize};
+
+/// What clearing is bound by.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(default)]
+pub struct Rules {
+    /// The most hosts that one order may look at.
+    pub visit_max: u32,
+    /// The least bond that a lease locks, in `usd`.
+    pub pledge_min: Amount,
+    /// A lease locks so many hours of its own rate, if that is more.
+    pub pledge_hours: u32,
+}
+
+impl Default for Rules {
+    /// 1,024 visits; 1 usd or 24 hours.
+    fn default() -> Self {
+        Self { visit_max: 1024, pledge_min: Amount::from_units(1), pledge_hours: 24 }
+    }
+}
+
+impl Rules {
+    /// The bond that a lease at `rate` locks: `max(pledge_min, rate x pledge_hours)`. `None` on
+    /// overflow: no bond could cover it.
+    #[must_use]
+    pub fn pledge(&self, rate: Rate) -> Option<Amount> {
+        let hours = rate.amount_per_hour().checked_mul(u64::from(self.pledge_hours))?;
+        Some(hours.max(self.pledge_min))
+    }
+}

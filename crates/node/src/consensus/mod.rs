@@ -1,0 +1,454 @@
+//! Agreement on blocks: the engine, its storage and the resident state behind a boundary without
+//! traits.
+//!
+//! ```text
+//!   submit ──> TxPool ──take──> App::propose ─┐            ┌──> FinalizedBlock ──> told
+//!                                             v            │
+//!               Paced (when) <── Deferred <── simplex ──> Stateful (what is final)
+//!                                             │            │
+//!                               archive of blocks      Ledger = store on disk + state in memory
+//! ```
+//!
+//! [`Consensus::start`] runs one validator in this process, without sockets, on a thread and a
+//! runtime of its own. The wiring (`stack`) is generic over runtime, network and signature scheme,
+//! so the same code runs many validators and the deterministic simulator.
+//!
+//! What holds:
+//! - A block is final once, and blocks become final in order. The resident state is the state
+//!   after the latest final block, and the store on disk holds the same without the derived
+//!   entries; the header's `state_root` is the store's root.
+//! - A block is on disk before it is final. After a crash the state is that of a final block, and
+//!   final blocks above it are executed again; their [`FinalizedBlock`]s are told again.
+//! - Every block follows [`rules`]. Nothing but a block changes the state.
+//!
+//! Not here yet: changing validators, fetching state from peers, spreading transactions.
+//!
+//! Storage errors end the engine on purpose ([`Consensus::failed`]): a process that cannot write
+//! what it signs must not sign.
+
+mod app;
+mod block;
+mod error;
+mod hot;
+mod pace;
+pub mod rules;
+mod settings;
+mod solo;
+mod stack;
+mod store;
+#[cfg(test)]
+mod tests;
+
+pub use block::{Header, MAX_BLOCK_BYTES, MAX_BLOCK_TXS, PROTOCOL_VERSION, body_root, digest_of};
+pub use error::NodeError;
+pub use hot::{Executed, Head};
+pub use pace::Pace;
+pub use store::store_key;
+
+use crate::mempool::TxPool;
+use block::{Block, preimage, to_hash};
+use commonware_codec::Encode as _;
+use commonware_consensus::{
+    marshal::{core::Mailbox as MarshalMailbox, standard::Standard},
+    simplex::scheme::ed25519::Scheme,
+    types::Height,
+};
+use commonware_cryptography::{Digestible as _, Signer as _, ed25519};
+use commonware_glue::stateful::db::DatabaseSet;
+use commonware_runtime::{Runner as _, Spawner as _, Supervisor as _, tokio as runtime};
+use commonware_utils::{TryCollect as _, ordered::Set};
+use futures::future::{Either, select, select_all};
+use hot::HotState;
+use muster_ledger::{Genesis, MemoryState, State, Tx};
+use muster_types::{AccountId, Hash, SecretKey};
+use solo::Solo;
+use stack::{CHANNELS, StackConfig};
+use std::{
+    any::Any,
+    fs::{self, File, TryLockError},
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+    pin::pin,
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+use tokio::sync::{oneshot, watch};
+
+/// A block that became final.
+#[derive(Clone, Debug)]
+pub struct FinalizedBlock {
+    /// Its digest ([`digest_of`] its preimage): what the validators signed.
+    pub digest: Hash,
+    /// What it commits to.
+    pub header: Header,
+    /// The header's encoding followed by that of the consensus context.
+    pub preimage: Vec<u8>,
+    /// Its transactions and what executing them gave.
+    pub executed: Arc<Executed>,
+}
+
+/// A block read back from disk.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredBlock {
+    /// Its digest ([`digest_of`] its preimage): what the validators signed.
+    pub digest: Hash,
+    /// What it commits to.
+    pub header: Header,
+    /// The header's encoding followed by that of the consensus context.
+    pub preimage: Vec<u8>,
+    /// Its transactions.
+    pub txs: Vec<Tx>,
+}
+
+/// Told every final block, in order and once, and after a crash again those whose state was not
+/// on disk. Runs on the engine's thread and holds it up: hand the block on and return. A panic
+/// ends the engine.
+pub type OnBlock = Arc<dyn Fn(&FinalizedBlock) + Send + Sync>;
+
+/// What a validator needs to start.
+pub struct Config {
+    /// Where it stores everything; created where missing, used by one node at a time.
+    pub dir: PathBuf,
+    /// The validator's key.
+    pub key: SecretKey,
+    /// What the chain starts from. Must be the one that `dir` was made with. It may name one
+    /// validator, the holder of `key`.
+    pub genesis: Genesis,
+    /// Where it takes transactions from. Made for this chain.
+    pub pool: TxPool,
+    /// When it makes blocks.
+    pub pace: Pace,
+    /// Told a final block before anybody can read the state after it.
+    pub on_applying: OnBlock,
+    /// Told a final block when the state after it can be read.
+    pub on_finalized: OnBlock,
+}
+
+/// A running validator. Clones share it; when the last is dropped it stops, as after a crash.
+#[derive(Clone)]
+pub struct Consensus(Arc<Running>);
+
+struct Running {
+    pool: TxPool,
+    hot: Arc<HotState>,
+    genesis: Arc<Block>,
+    marshal: MarshalMailbox<Scheme, Standard<Block>>,
+    stop: Mutex<Option<oneshot::Sender<()>>>,
+    thread: Mutex<Option<thread::JoinHandle<()>>>,
+    exit: watch::Receiver<Option<Exit>>,
+}
+
+/// How the engine ended.
+#[derive(Clone, Debug)]
+enum Exit {
+    Stopped,
+    Died(String),
+}
+
+/// The stack of the engine's first thread: the future that starts everything is large where code
+/// is not optimized.
+const STACK_BYTES: usize = 16 * 1024 * 1024;
+/// How long a starting node waits for another to let go of the directory: one that was killed
+/// just now still holds it until its last write has ended.
+const LOCK_WAIT: Duration = Duration::from_secs(1);
+/// How long actors have to finish what they do when the node stops.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
+
+impl Consensus {
+    /// Starts a validator and returns when its state is read from disk and it takes part.
+    ///
+    /// # Errors
+    /// [`NodeError`] where the directory or the genesis is not usable or the engine dies.
+    pub async fn start(config: Config) -> Result<Self, NodeError> {
+        let stack = prepare(&config)?;
+        if config.genesis.validators.len() != 1 {
+            let reason = "only a network of one validator can be started so far";
+            return Err(NodeError::Genesis { reason });
+        }
+        let network = Solo::new([stack.me.clone()].try_into().expect("one is no duplicate"));
+        let (chain, dir) = (config.genesis.id(), config.dir.clone());
+        let (hot, genesis) = (stack.hot.clone(), stack.genesis.clone());
+        let (ready_sender, ready) = oneshot::channel();
+        let (stop_sender, stop) = oneshot::channel();
+        let (exit_sender, mut exit) = watch::channel(None);
+        let thread = thread::Builder::new()
+            .name("muster-consensus".into())
+            .stack_size(STACK_BYTES)
+            .spawn(move || {
+                let lock = match open_dir(&dir, chain) {
+                    Ok(lock) => lock,
+                    Err(error) => {
+                        // Where nobody waits for it, nobody wants to know.
+                        let _ = ready_sender.send(Err(error));
+                        return;
+                    }
+                };
+                let run = || run(dir.join("ledger"), stack, network, ready_sender, stop);
+                let end = catch_unwind(AssertUnwindSafe(run))
+                    .unwrap_or_else(|panic| Exit::Died(panic_text(panic.as_ref())));
+                drop(lock);
+                exit_sender.send_replace(Some(end));
+            })
+            .map_err(|source| NodeError::Directory { dir: config.dir, source })?;
+        let marshal = match ready.await {
+            Ok(started) => started?,
+            Err(_) => return Err(died(&mut exit).await),
+        };
+        Ok(Self(Arc::new(Running {
+            pool: config.pool,
+            hot,
+            genesis,
+            marshal,
+            stop: Mutex::new(Some(stop_sender)),
+            thread: Mutex::new(Some(thread)),
+            exit,
+        })))
+    }
+
+    /// Where it takes transactions from.
+    #[must_use]
+    pub fn pool(&self) -> &TxPool {
+        &self.0.pool
+    }
+
+    /// Lets `reader` read the state after the latest final block. No block becomes final
+    /// meanwhile: be quick, and do not call the node from inside.
+    pub fn read<T>(&self, reader: impl FnOnce(&dyn State, &Head) -> T) -> T {
+        self.0.hot.read(reader)
+    }
+
+    /// The latest final block.
+    #[must_use]
+    pub fn head(&self) -> Head {
+        self.0.hot.head()
+    }
+
+    /// Follows the latest final block; heights may be skipped.
+    #[must_use]
+    pub fn heads(&self) -> watch::Receiver<Head> {
+        self.0.hot.heads()
+    }
+
+    /// The final block at `height`, from disk; `None` above the head.
+    ///
+    /// # Errors
+    /// [`NodeError::DamagedBlock`] where it cannot be read, [`NodeError::Stopped`] or
+    /// [`NodeError::Died`] where the engine ended.
+    pub async fn block(&self, height: u64) -> Result<Option<StoredBlock>, NodeError> {
+        if height > self.head().height {
+            return Ok(None);
+        }
+        let block = if height == 0 {
+            self.0.genesis.clone()
+        } else {
+            match self.0.marshal.get_block(Height::new(height)).await {
+                Some(block) => Arc::new(block.inner().clone()),
+                None => return self.ended().map_or(Ok(None), Err),
+            }
+        };
+        let txs = block
+            .body
+            .iter()
+            .map(|tx| Tx::decode(tx))
+            .collect::<Result<_, _>>()
+            .map_err(|source| NodeError::DamagedBlock { height, source })?;
+        Ok(Some(StoredBlock {
+            digest: to_hash(&block.digest()),
+            header: block.header.clone(),
+            preimage: preimage(&block.header, &block.context),
+            txs,
+        }))
+    }
+
+    /// The validators' encoded certificate that the block at `height` is final. Genesis has none.
+    pub async fn certificate(&self, height: u64) -> Option<Vec<u8>> {
+        let finalization = self.0.marshal.get_finalization(Height::new(height)).await?;
+        Some(finalization.encode().to_vec())
+    }
+
+    /// Stops the validator and waits until it has let go of its directory. Stopping again does
+    /// nothing.
+    ///
+    /// # Errors
+    /// [`NodeError::Died`] where the engine had died.
+    pub async fn stop(&self) -> Result<(), NodeError> {
+        drop(self.0.stop.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let mut exit = self.0.exit.clone();
+        // An error means that the thread is gone, which is what we wait for.
+        let _ = exit.wait_for(Option::is_some).await;
+        let thread = self.0.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            // It has said how it ended; a panic was caught.
+            let _ = thread.join();
+        }
+        match self.ended() {
+            Some(NodeError::Stopped) | None => Ok(()),
+            Some(error) => Err(error),
+        }
+    }
+
+    /// Resolves if the engine dies. Never resolves where it is stopped.
+    pub async fn failed(&self) -> NodeError {
+        match died(&mut self.0.exit.clone()).await {
+            NodeError::Stopped => futures::future::pending().await,
+            error => error,
+        }
+    }
+
+    /// How the engine ended, where it did.
+    fn ended(&self) -> Option<NodeError> {
+        self.0.exit.borrow().clone().map(NodeError::from)
+    }
+}
+
+impl From<Exit> for NodeError {
+    fn from(exit: Exit) -> Self {
+        match exit {
+            Exit::Stopped => Self::Stopped,
+            Exit::Died(reason) => Self::Died { reason },
+        }
+    }
+}
+
+/// Waits for the engine's end.
+async fn died(exit: &mut watch::Receiver<Option<Exit>>) -> NodeError {
+    let end = exit.wait_for(Option::is_some).await;
+    let end = end.ok().and_then(|end| end.clone());
+    end.unwrap_or_else(|| Exit::Died("its thread is gone".into())).into()
+}
+
+/// What a panic said.
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "it did not say why".into())
+}
+
+/// The validator's key as the engine's: the same seed, so the same public key.
+fn engine_key(key: &SecretKey) -> ed25519::PrivateKey {
+    commonware_codec::DecodeFixed::decode_fixed(*key.seed())
+        .expect("every 32 bytes are the seed of an ed25519 key")
+}
+
+/// Validators as the engine's; `None` where one is no key or is named twice.
+pub(crate) fn engine_validators(validators: &[AccountId]) -> Option<Set<ed25519::PublicKey>> {
+    let keys = validators.iter().map(|account| ed25519::PublicKey::try_from(*account.as_bytes()));
+    keys.collect::<Result<Vec<_>, _>>().ok()?.into_iter().try_collect().ok()
+}
+
+/// What validators of a chain put before everything they sign.
+pub(crate) fn namespace(chain: &Hash) -> Vec<u8> {
+    [b"muster consensus v1".as_slice(), chain.as_bytes()].concat()
+}
+
+/// Checks the settings and puts together what the engine needs.
+fn prepare(config: &Config) -> Result<StackConfig<Scheme>, NodeError> {
+    let refuse = |reason| NodeError::Genesis { reason };
+    let genesis = &config.genesis;
+    let entries = genesis.changes().map_err(NodeError::GenesisInvalid)?;
+    let chain = genesis.id();
+    if config.pool.chain() != chain {
+        return Err(refuse("the transaction pool was made for another chain"));
+    }
+    let key = engine_key(&config.key);
+    let validators = engine_validators(&genesis.validators)
+        .ok_or(refuse("its validators are not distinct ed25519 keys"))?;
+    let me = key.public_key();
+    let leader = validators.iter().next().cloned().ok_or(refuse("it names no validator"))?;
+    let scheme = Scheme::signer(&namespace(&chain), validators, key)
+        .ok_or(refuse("the node's key is not one of its validators"))?;
+    let mut state = MemoryState::default();
+    state.apply(entries.clone());
+    let empty =
+        <store::Ledger<runtime::Context> as DatabaseSet<runtime::Context>>::initial_sync_targets();
+    let block = Block::genesis(chain, genesis.time, leader, &empty);
+    let head = Head::of(&block.header, to_hash(&block.digest()));
+    Ok(StackConfig {
+        me,
+        scheme,
+        prefix: "validator".into(),
+        genesis: Arc::new(block),
+        entries: Arc::new(entries),
+        hot: HotState::new(state, head),
+        pool: config.pool.clone(),
+        pace: config.pace,
+        on_applying: config.on_applying.clone(),
+        on_finalized: config.on_finalized.clone(),
+    })
+}
+
+/// Takes the data directory for this process and checks that it is of this chain. May block for
+/// [`LOCK_WAIT`].
+fn open_dir(dir: &Path, chain: Hash) -> Result<File, NodeError> {
+    let failed = |source| NodeError::Directory { dir: dir.to_owned(), source };
+    fs::create_dir_all(dir).map_err(failed)?;
+    let lock = File::create(dir.join("LOCK")).map_err(failed)?;
+    let asked = Instant::now();
+    loop {
+        match lock.try_lock() {
+            Ok(()) => break,
+            Err(TryLockError::Error(source)) => return Err(failed(source)),
+            Err(TryLockError::WouldBlock) if asked.elapsed() < LOCK_WAIT => {
+                thread::sleep(LOCK_WAIT / 20);
+            }
+            Err(TryLockError::WouldBlock) => {
+                return Err(NodeError::Busy { dir: dir.to_owned() });
+            }
+        }
+    }
+    let name = dir.join("CHAIN");
+    match fs::read_to_string(&name) {
+        Ok(found) if found.trim() == chain.to_string() => {}
+        Ok(found) => {
+            let found = found.trim().chars().take(80).collect();
+            return Err(NodeError::OtherChain { dir: dir.to_owned(), found, expected: chain });
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            fs::write(&name, format!("{chain}\n")).map_err(failed)?;
+        }
+        Err(error) => return Err(failed(error)),
+    }
+    Ok(lock)
+}
+
+/// The engine's thread.
+fn run(
+    storage: PathBuf,
+    stack: StackConfig<Scheme>,
+    network: Solo,
+    ready: oneshot::Sender<Result<MarshalMailbox<Scheme, Standard<Block>>, NodeError>>,
+    stop: oneshot::Receiver<()>,
+) -> Exit {
+    let settings = runtime::Config::new().with_worker_threads(2).with_storage_directory(storage);
+    runtime::Runner::new(settings).start(async move |context| {
+        let channels: [_; CHANNELS] = std::array::from_fn(|_| (network.clone(), network.clone()));
+        let started = stack::start(
+            context.child("node"),
+            stack,
+            channels,
+            network.clone(),
+            network.clone(),
+            |observer| observer,
+        )
+        .await;
+        // Where nobody waits any more, the stop below has come too.
+        let _ = ready.send(Ok(started.marshal));
+        let ends = started.actors.into_iter().map(|(name, handle)| {
+            Box::pin(async move {
+                // How it ended does not matter: it must not.
+                let _ = handle.await;
+                name
+            })
+        });
+        match select(pin!(stop), select_all(ends)).await {
+            Either::Left(_) => {
+                if context.stop(0, Some(STOP_TIMEOUT)).await.is_err() {
+                    tracing::warn!("an actor did not stop in time and was cut off");
+                }
+                Exit::Stopped
+            }
+            Either::Right(((name, ..), _)) => Exit::Died(format!("its {name} actor ended")),
+        }
+    })
+}

@@ -1,0 +1,216 @@
+//! The rules of a valid block, as pure functions: what a proposer follows and a verifier checks.
+//!
+//! # Time
+//! A block's time is later than its parent's and at most [`MAX_STEP`] later: rules about the
+//! block alone, so all validators judge alike for ever. That it is not ahead of the clock is no
+//! such rule, since clocks differ; a validator therefore does not refuse a block from the future
+//! but withholds its vote until its own clock is within [`MAX_DRIFT`] of it ([`clock_wait`]). If
+//! that takes longer than the leader has, the view is abandoned. After a long halt the chain's
+//! time catches up by one step a block.
+//!
+//! # Transactions
+//! A block holds only transactions that the ledger applies. One that it rejects makes the whole
+//! block invalid, so a proposer leaves it out and nobody is charged for it.
+
+use super::{
+    block::{Block, Ctx, Header, PROTOCOL_VERSION, to_account, to_hash},
+    hot::Executed,
+};
+use crate::mempool::Candidate;
+use bytes::Bytes;
+use muster_ledger::{
+    BlockBuilder, BlockContext, BlockError, BlockOutcome, ExecuteError, Reject, State, Tx,
+    execute_block,
+};
+use muster_types::{Hash, Millis, TxId, codec::DecodeError};
+
+/// How far a block's time may be ahead of a validator's clock before it withholds its vote.
+pub const MAX_DRIFT: Millis = Millis(500);
+/// The most that time may pass from one block to the next.
+pub const MAX_STEP: Millis = Millis::from_secs(30 * 24 * 3600);
+
+/// Why a block is not valid.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BlockReject {
+    /// Made by another protocol.
+    #[error("the block speaks protocol {found}, this build speaks {PROTOCOL_VERSION}: upgrade")]
+    Version {
+        /// The block's version.
+        found: u16,
+    },
+    /// Of another chain.
+    #[error("the block is of chain {found}, not {expected}")]
+    Chain {
+        /// The block's chain.
+        found: Hash,
+        /// This chain.
+        expected: Hash,
+    },
+    /// A field of the header that follows from the parent or the context is something else.
+    #[error("the block's {field} does not follow from its parent and round")]
+    Inconsistent {
+        /// `parent`, `height`, `beacon`, `proposer` or `context`.
+        field: &'static str,
+    },
+    /// Not later than the parent.
+    #[error("the block is of {time}, not later than its parent of {parent}")]
+    TimeNotLater {
+        /// The parent's time.
+        parent: Millis,
+        /// The block's time.
+        time: Millis,
+    },
+    /// Too long after the parent.
+    #[error("the block is of {time}, more than {MAX_STEP} after its parent of {parent}")]
+    TimeTooFar {
+        /// The parent's time.
+        parent: Millis,
+        /// The block's time.
+        time: Millis,
+    },
+    /// A transaction's bytes are not one.
+    #[error("transaction {index} is malformed")]
+    Malformed {
+        /// Its place in the block.
+        index: usize,
+        /// What is wrong with it.
+        #[source]
+        source: DecodeError,
+    },
+    /// The ledger refuses it.
+    #[error("the ledger refuses the block")]
+    Ledger(#[source] ExecuteError),
+    /// A commitment is not what executing the block gives.
+    #[error("executing the block does not give its {field}")]
+    Commitment {
+        /// `event root`, `state root` or `operations`.
+        field: &'static str,
+    },
+}
+
+/// The time of a block made at `now` on a parent of time `parent`.
+#[must_use]
+pub fn next_time(parent: Millis, now: Millis) -> Millis {
+    now.clamp(parent.after(Millis(1)), parent.after(MAX_STEP))
+}
+
+/// Checks a block's time against its parent's.
+///
+/// # Errors
+/// [`BlockReject::TimeNotLater`] or [`BlockReject::TimeTooFar`].
+pub fn check_time(parent: Millis, time: Millis) -> Result<(), BlockReject> {
+    if time <= parent {
+        return Err(BlockReject::TimeNotLater { parent, time });
+    }
+    if time.since(parent) > MAX_STEP {
+        return Err(BlockReject::TimeTooFar { parent, time });
+    }
+    Ok(())
+}
+
+/// How long a validator whose clock says `now` withholds its vote from a block of `time`.
+#[must_use]
+pub fn clock_wait(time: Millis, now: Millis) -> Millis {
+    time.since(now.after(MAX_DRIFT))
+}
+
+/// The randomness of the block on `parent`. Version 0 trusts proposers: each knows one block
+/// ahead what it will be.
+#[must_use]
+pub fn next_beacon(parent_beacon: &Hash, parent: &Hash) -> Hash {
+    Hash::of("muster beacon v0", &[parent_beacon.as_bytes(), parent.as_bytes()])
+}
+
+/// What the ledger is told about a block.
+pub(crate) fn block_context(header: &Header) -> BlockContext {
+    BlockContext {
+        height: header.height,
+        now: header.time,
+        beacon: header.beacon,
+        proposer: header.proposer,
+    }
+}
+
+/// Checks what follows from the parent and the consensus context alone.
+pub(crate) fn check_header(
+    parent: &Header,
+    parent_digest: Hash,
+    block: &Block,
+    context: &Ctx,
+) -> Result<(), BlockReject> {
+    let header = &block.header;
+    if header.version != PROTOCOL_VERSION {
+        return Err(BlockReject::Version { found: header.version });
+    }
+    if header.chain != parent.chain {
+        return Err(BlockReject::Chain { found: header.chain, expected: parent.chain });
+    }
+    check_time(parent.time, header.time)?;
+    let checks = [
+        ("context", block.context == *context),
+        ("parent", header.parent == parent_digest && header.parent == to_hash(&context.parent.1)),
+        ("height", parent.height.checked_add(1) == Some(header.height)),
+        ("beacon", header.beacon == next_beacon(&parent.beacon, &parent_digest)),
+        ("proposer", header.proposer == to_account(&context.leader)),
+    ];
+    match checks.into_iter().find(|(_, holds)| !holds) {
+        Some((field, _)) => Err(BlockReject::Inconsistent { field }),
+        None => Ok(()),
+    }
+}
+
+/// Executes a block; a transaction that is malformed or rejected makes the block invalid, and so
+/// do events other than its header's.
+pub(crate) fn execute(state: &dyn State, block: &Block) -> Result<Executed, BlockReject> {
+    let mut txs = Vec::with_capacity(block.body.len());
+    for (index, bytes) in block.body.iter().enumerate() {
+        let tx = Tx::decode(bytes).map_err(|source| BlockReject::Malformed { index, source })?;
+        txs.push(tx);
+    }
+    let outcome =
+        execute_block(state, block_context(&block.header), &txs).map_err(BlockReject::Ledger)?;
+    if outcome.event_root != block.header.event_root {
+        return Err(BlockReject::Commitment { field: "event root" });
+    }
+    Ok(executed(txs, outcome))
+}
+
+fn executed(txs: Vec<Tx>, outcome: BlockOutcome) -> Executed {
+    let BlockOutcome { changes, receipts, events, .. } = outcome;
+    Executed { txs, receipts, events, changes }
+}
+
+/// A block's body as its proposer puts it together.
+pub(crate) struct Assembled {
+    /// What executing it gave.
+    pub(crate) executed: Executed,
+    /// The root of its events.
+    pub(crate) event_root: Hash,
+    /// The encoded transactions that are in it, in order.
+    pub(crate) body: Vec<Bytes>,
+    /// The candidates that the ledger rejected.
+    pub(crate) rejected: Vec<(TxId, Reject)>,
+}
+
+/// Executes the candidates, leaving out what the ledger rejects. Their signatures were checked
+/// when the pool took them.
+pub(crate) fn assemble(
+    state: &dyn State,
+    context: BlockContext,
+    candidates: Vec<Candidate>,
+) -> Result<Assembled, BlockError> {
+    let mut block = BlockBuilder::new(state, context)?;
+    let (mut txs, mut body, mut rejected) = (Vec::new(), Vec::new(), Vec::new());
+    for candidate in candidates {
+        match block.push_verified(&candidate.tx) {
+            Ok(_) => {
+                txs.push(candidate.tx);
+                body.push(candidate.encoded);
+            }
+            Err(reject) => rejected.push((candidate.id, reject)),
+        }
+    }
+    let outcome = block.finish();
+    let event_root = outcome.event_root;
+    Ok(Assembled { executed: executed(txs, outcome), event_root, body, rejected })
+}

@@ -1,0 +1,406 @@
+//! What waits to be put into a block.
+//!
+//! The pool is bounded in transactions, bytes, and transactions per account, and holds at most
+//! one transaction per account and nonce. [`TxPool::take`] hands out candidates without removing
+//! them: a transaction leaves when it is final, rejected by the ledger, expired, or replaced by
+//! one with the same nonce and a higher fee, and its submitter is told which. The pool is memory
+//! only: after a restart it is empty.
+
+use bytes::Bytes;
+use muster_ledger::{Reject, Tx};
+use muster_types::{AccountId, Amount, Hash, KeyError, MAX_TX_BYTES, Millis, TxId, codec};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BinaryHeap, btree_map::Entry as MapEntry},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tokio::sync::{Notify, oneshot};
+
+/// How many submitters of one transaction are told what became of it.
+const MAX_WATCHERS: usize = 16;
+
+/// How much the pool holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PoolLimits {
+    /// The most transactions.
+    pub max_txs: usize,
+    /// The most bytes of encoded transactions.
+    pub max_bytes: usize,
+    /// The most transactions of one account.
+    pub max_per_account: usize,
+}
+
+impl Default for PoolLimits {
+    fn default() -> Self {
+        Self { max_txs: 16_384, max_bytes: 32 * 1024 * 1024, max_per_account: 512 }
+    }
+}
+
+/// Why the pool does not take a transaction.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PoolReject {
+    /// Longer than a transaction may be.
+    #[error("the transaction has {bytes} bytes, at most {MAX_TX_BYTES} are allowed")]
+    TooLarge {
+        /// Its encoded length.
+        bytes: usize,
+    },
+    /// Made for another chain.
+    #[error("the transaction is for chain {given}, this is {expected}: check the node and network")]
+    WrongChain {
+        /// The envelope's chain.
+        given: Hash,
+        /// This chain.
+        expected: Hash,
+    },
+    /// Not signed by its signer.
+    #[error("the transaction is not signed by its account")]
+    Signature(#[source] KeyError),
+    /// Another transaction with this nonce waits and pays at least as much.
+    #[error("nonce {nonce} of this account is taken by a waiting transaction: raise max_fee")]
+    NonceTaken {
+        /// The nonce.
+        nonce: u64,
+    },
+    /// The account has too many waiting transactions.
+    #[error("the account has {limit} transactions waiting: wait until some are final")]
+    AccountFull {
+        /// The most that one account may have.
+        limit: usize,
+    },
+    /// The pool is full.
+    #[error("the node has too many transactions waiting: try again in a second")]
+    Full,
+    /// Too many ask about the same transaction.
+    #[error("the transaction was submitted too often: follow its id instead")]
+    Watched,
+}
+
+/// What became of a transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TxOutcome {
+    /// It is in a final block.
+    Final {
+        /// The block's height.
+        height: u64,
+        /// The block's digest.
+        block: Hash,
+        /// Its place in the block.
+        index: usize,
+    },
+    /// The ledger rejects it; it left the pool and cost nothing.
+    Rejected(Reject),
+    /// It expired before it got into a block.
+    Expired,
+    /// Another transaction with its nonce took its place.
+    Replaced,
+}
+
+/// A transaction taken into the pool.
+#[derive(Debug)]
+pub struct Submission {
+    /// Its id.
+    pub id: TxId,
+    /// Resolves when it leaves the pool. An error means that the node stopped.
+    pub outcome: oneshot::Receiver<TxOutcome>,
+}
+
+/// A transaction handed to a proposer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Candidate {
+    /// Its id.
+    pub id: TxId,
+    /// The transaction.
+    pub tx: Tx,
+    /// Its encoding.
+    pub encoded: Bytes,
+}
+
+/// The pool. Clones share it.
+#[derive(Clone, Debug)]
+pub struct TxPool(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    chain: Hash,
+    limits: PoolLimits,
+    pool: Mutex<Pool>,
+    arrived: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Pool {
+    entries: BTreeMap<TxId, Entry>,
+    accounts: BTreeMap<AccountId, BTreeMap<u64, TxId>>,
+    bytes: usize,
+    arrivals: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    candidate: Candidate,
+    arrival: u64,
+    /// The height of the latest block proposed with it here.
+    proposed: Option<u64>,
+    watchers: Vec<oneshot::Sender<TxOutcome>>,
+}
+
+impl TxPool {
+    /// An empty pool for transactions of `chain`.
+    #[must_use]
+    pub fn new(chain: Hash, limits: PoolLimits) -> Self {
+        Self(Arc::new(Shared { chain, limits, pool: Mutex::default(), arrived: Notify::new() }))
+    }
+
+    /// The chain whose transactions it takes.
+    #[must_use]
+    pub fn chain(&self) -> Hash {
+        self.0.chain
+    }
+
+    /// Takes a transaction. Submitting a waiting one again is no error: both submitters are told
+    /// its outcome.
+    ///
+    /// # Errors
+    /// [`PoolReject`] where the pool does not want it. Whether the ledger will accept it is
+    /// known only from its outcome.
+    pub fn submit(&self, tx: Tx) -> Result<Submission, PoolReject> {
+        let encoded = Bytes::from(codec::encode(&tx));
+        if encoded.len() > MAX_TX_BYTES {
+            return Err(PoolReject::TooLarge { bytes: encoded.len() });
+        }
+        if tx.envelope.chain != self.0.chain {
+            let (given, expected) = (tx.envelope.chain, self.0.chain);
+            return Err(PoolReject::WrongChain { given, expected });
+        }
+        tx.verify().map_err(PoolReject::Signature)?;
+        let (sender, outcome) = oneshot::channel();
+        let candidate = Candidate { id: tx.id(), tx, encoded };
+        let id = candidate.id;
+        self.lock().insert(candidate, sender, &self.0.limits)?;
+        self.0.arrived.notify_one();
+        Ok(Submission { id, outcome })
+    }
+
+    /// Hands out candidates for a block: of the accounts' next transactions by nonce the one with
+    /// the highest fee first, then the one that came first. Leaves out those that `skip` knows.
+    /// All of them stay in the pool.
+    #[must_use]
+    pub fn take(
+        &self,
+        max_bytes: usize,
+        max_txs: usize,
+        skip: impl Fn(&TxId) -> bool,
+    ) -> Vec<Candidate> {
+        self.lock().take(max_bytes, max_txs, skip)
+    }
+
+    /// Notes that these were put into a proposed block at `height`, so that they do not hurry the
+    /// next block.
+    pub fn proposed(&self, height: u64, ids: &[TxId]) {
+        let mut pool = self.lock();
+        for id in ids {
+            if let Some(entry) = pool.entries.get_mut(id) {
+                entry.proposed = Some(height);
+            }
+        }
+    }
+
+    /// Removes what the ledger rejected.
+    pub fn rejected(&self, rejected: Vec<(TxId, Reject)>) {
+        let mut pool = self.lock();
+        for (id, reject) in rejected {
+            pool.remove(&id, &TxOutcome::Rejected(reject));
+        }
+    }
+
+    /// Removes what a final block makes final, impossible or too late.
+    pub fn finalized<'a>(
+        &self,
+        height: u64,
+        block: Hash,
+        now: Millis,
+        txs: impl IntoIterator<Item = (&'a Tx, TxId)>,
+    ) {
+        let mut pool = self.lock();
+        for (index, (tx, id)) in txs.into_iter().enumerate() {
+            pool.remove(&id, &TxOutcome::Final { height, block, index });
+            let envelope = &tx.envelope;
+            let rival = pool
+                .accounts
+                .get(&envelope.signer)
+                .and_then(|nonces| nonces.get(&envelope.nonce))
+                .copied();
+            if let Some(rival) = rival {
+                pool.remove(&rival, &TxOutcome::Replaced);
+            }
+        }
+        let late: Vec<TxId> = pool
+            .entries
+            .values()
+            .filter(|entry| entry.candidate.tx.envelope.expires < now)
+            .map(|entry| entry.candidate.id)
+            .collect();
+        for id in late {
+            pool.remove(&id, &TxOutcome::Expired);
+        }
+        // A block proposed at this height or below that is not this one will never be final.
+        for entry in pool.entries.values_mut() {
+            if entry.proposed.is_some_and(|proposed| proposed <= height) {
+                entry.proposed = None;
+            }
+        }
+    }
+
+    /// Whether a transaction waits that is in no proposed block.
+    #[must_use]
+    pub fn has_work(&self) -> bool {
+        self.lock().entries.values().any(|entry| entry.proposed.is_none())
+    }
+
+    /// Resolves when a transaction arrived since the last call did.
+    pub async fn arrived(&self) {
+        self.0.arrived.notified().await;
+    }
+
+    /// The waiting transactions.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.lock().entries.len()
+    }
+
+    /// Whether none waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The bytes of the waiting transactions.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.lock().bytes
+    }
+
+    /// Whether the transaction waits.
+    #[must_use]
+    pub fn contains(&self, id: &TxId) -> bool {
+        self.lock().entries.contains_key(id)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Pool> {
+        self.0.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Pool {
+    fn insert(
+        &mut self,
+        candidate: Candidate,
+        watcher: oneshot::Sender<TxOutcome>,
+        limits: &PoolLimits,
+    ) -> Result<(), PoolReject> {
+        if let Some(entry) = self.entries.get_mut(&candidate.id) {
+            entry.watchers.retain(|watcher| !watcher.is_closed());
+            if entry.watchers.len() >= MAX_WATCHERS {
+                return Err(PoolReject::Watched);
+            }
+            entry.watchers.push(watcher);
+            return Ok(());
+        }
+        let envelope = &candidate.tx.envelope;
+        let (signer, nonce, fee) = (envelope.signer, envelope.nonce, envelope.max_fee);
+        let rival = self.accounts.get(&signer).and_then(|nonces| nonces.get(&nonce)).copied();
+        match rival {
+            Some(rival) if self.fee(&rival) >= fee => {
+                return Err(PoolReject::NonceTaken { nonce });
+            }
+            Some(_) => {}
+            None => self.check_room(&candidate, limits)?,
+        }
+        if let Some(rival) = rival {
+            self.remove(&rival, &TxOutcome::Replaced);
+        }
+        self.arrivals = self.arrivals.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(candidate.encoded.len());
+        self.accounts.entry(signer).or_default().insert(nonce, candidate.id);
+        let entry =
+            Entry { arrival: self.arrivals, proposed: None, watchers: vec![watcher], candidate };
+        self.entries.insert(entry.candidate.id, entry);
+        Ok(())
+    }
+
+    fn check_room(&self, candidate: &Candidate, limits: &PoolLimits) -> Result<(), PoolReject> {
+        let signer = &candidate.tx.envelope.signer;
+        if self.accounts.get(signer).map_or(0, BTreeMap::len) >= limits.max_per_account {
+            return Err(PoolReject::AccountFull { limit: limits.max_per_account });
+        }
+        if self.entries.len() >= limits.max_txs
+            || self.bytes.saturating_add(candidate.encoded.len()) > limits.max_bytes
+        {
+            return Err(PoolReject::Full);
+        }
+        Ok(())
+    }
+
+    fn fee(&self, id: &TxId) -> Amount {
+        self.entries.get(id).map_or(Amount::ZERO, |entry| entry.candidate.tx.envelope.max_fee)
+    }
+
+    fn remove(&mut self, id: &TxId, outcome: &TxOutcome) {
+        let Some(entry) = self.entries.remove(id) else { return };
+        self.bytes = self.bytes.saturating_sub(entry.candidate.encoded.len());
+        let envelope = &entry.candidate.tx.envelope;
+        if let MapEntry::Occupied(mut nonces) = self.accounts.entry(envelope.signer) {
+            nonces.get_mut().remove(&envelope.nonce);
+            if nonces.get().is_empty() {
+                nonces.remove();
+            }
+        }
+        for watcher in entry.watchers {
+            // A submitter that went away does not want to know.
+            let _ = watcher.send(outcome.clone());
+        }
+    }
+
+    fn take(
+        &self,
+        max_bytes: usize,
+        max_txs: usize,
+        skip: impl Fn(&TxId) -> bool,
+    ) -> Vec<Candidate> {
+        // The next transaction of every account; popping one brings up the account's next.
+        let rank = |id: &TxId| {
+            let entry = &self.entries[id];
+            (entry.candidate.tx.envelope.max_fee, Reverse(entry.arrival), *id)
+        };
+        let mut queues = BTreeMap::new();
+        let mut heads = BinaryHeap::new();
+        for (account, nonces) in &self.accounts {
+            let mut queue = nonces.values().filter(|id| !skip(id));
+            if let Some(id) = queue.next() {
+                heads.push((rank(id), *account));
+                queues.insert(*account, queue);
+            }
+        }
+        let mut taken = Vec::new();
+        let mut bytes = 0_usize;
+        while let Some(((_, _, id), account)) = heads.pop() {
+            let candidate = &self.entries[&id].candidate;
+            if taken.len() >= max_txs {
+                break;
+            }
+            if bytes.saturating_add(candidate.encoded.len()) > max_bytes {
+                continue; // Without this one the account's later ones cannot go either.
+            }
+            bytes = bytes.saturating_add(candidate.encoded.len());
+            taken.push(candidate.clone());
+            if let Some(next) = queues.get_mut(&account).and_then(Iterator::next) {
+                heads.push((rank(next), account));
+            }
+        }
+        taken
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,11 @@
+//! The cell against friendly and hostile programs.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod compiler;
+mod digits;
+mod files;
+mod helpers;
+mod limits;
+mod products;
+mod refused;
+mod results;

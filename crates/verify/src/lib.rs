@@ -1,0 +1,33 @@
+//! The judge's arithmetic: what is committed to, which tasks are checked again, and whether two
+//! results agree.
+//!
+//! A provider commits to its results on a lease by the Merkle root ([`muster_types::merkle`]) over
+//! [`task_leaf`]s (or [`chain_leaf`]s) in rising task order. After the commitment a seed that
+//! nobody could choose decides by [`sample`] which tasks another provider runs again, and
+//! [`compare`] says whether both came to the same. A disagreement is settled by running the task
+//! once more: [`judge`] says whose claim does not hold.
+//!
+//! ```
+//! use muster_types::{Hash, JobId, merkle};
+//! use muster_verify::task_leaf;
+//!
+//! let (image, label) = (Hash::of_content(b"image"), Hash::of_content(b"cat"));
+//! let leaves = [task_leaf(&JobId::default(), 0, &image, &label, 1_234)];
+//! let root = merkle::root(&leaves);
+//! assert!(merkle::verify(&root, &leaves[0], 0, 1, &merkle::proof(&leaves, 0)));
+//! ```
+//!
+//! Everything here is a pure function over hashes and integers.
+
+#![cfg_attr(
+    not(test),
+    deny(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::float_arithmetic)
+)]
+
+mod commit;
+mod outcome;
+mod sampling;
+
+pub use commit::{chain_leaf, data_listing, data_listing_hash, salted, task_leaf};
+pub use outcome::{Outcome, Verdict, compare, judge};
+pub use sampling::{BPS, is_sampled, sample};

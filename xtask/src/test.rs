@@ -1,0 +1,22 @@
+//! Run every test: the guests first, since tests load them.
+
+use std::time::Instant;
+
+use anyhow::Result;
+
+use crate::{guests, shell};
+
+/// Builds the guests, then tests the workspace.
+///
+/// xtask is tested by itself: built together with the rest, the features that its dependencies
+/// switch on would make cargo compile most of the graph twice, once for the tests and once for
+/// `cargo run -p muster-cli`.
+pub(crate) fn run() -> Result<()> {
+    let start = Instant::now();
+    guests::run("release")?;
+    guests::test()?;
+    shell::stream(shell::cargo().args(["test", "--locked", "--package", "xtask"]))?;
+    shell::stream(shell::cargo().args(["test", "--locked", "--workspace", "--exclude", "xtask"]))?;
+    println!("tests passed in {} s", start.elapsed().as_secs());
+    Ok(())
+}
