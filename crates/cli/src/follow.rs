@@ -4,7 +4,6 @@ use crate::printer::Printer;
 use indicatif::ProgressBar;
 use muster_jobs::Progress;
 use muster_types::AccountId;
-use std::collections::BTreeSet;
 
 /// Follows one job: a bar for its tasks, a line for everything worth one.
 pub(crate) struct Follower<N> {
@@ -12,38 +11,18 @@ pub(crate) struct Follower<N> {
     label: String,
     name: N,
     bar: Option<ProgressBar>,
-    /// Who holds a lease now.
-    pub(crate) leased: BTreeSet<AccountId>,
 }
 
 impl<N: Fn(&AccountId) -> String> Follower<N> {
     /// A follower that calls providers by `name`.
     pub(crate) fn new(printer: &Printer, label: &str, name: N) -> Self {
-        Self {
-            printer: printer.clone(),
-            label: label.to_owned(),
-            name,
-            bar: None,
-            leased: BTreeSet::new(),
-        }
+        Self { printer: printer.clone(), label: label.to_owned(), name, bar: None }
     }
 
     /// Shows what happened.
     pub(crate) fn see(&mut self, progress: &Progress) {
-        match progress {
-            Progress::Opened { tasks, .. } => {
-                self.bar = Some(self.printer.bar(&self.label, *tasks));
-            }
-            Progress::Leased { provider, .. } => {
-                self.leased.insert(*provider);
-            }
-            Progress::FailedOver { provider, .. } => {
-                self.leased.remove(provider);
-            }
-            Progress::Judged { loser, .. } => {
-                self.leased.remove(loser);
-            }
-            _ => {}
+        if let Progress::Opened { tasks, .. } = progress {
+            self.bar = Some(self.printer.bar(&self.label, *tasks));
         }
         if let Some(bar) = &self.bar {
             match progress {

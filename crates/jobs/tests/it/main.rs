@@ -346,9 +346,7 @@ async fn a_node_that_is_away_for_a_while_ends_no_job() {
     let outage = async {
         while let Some(item) = progress.recv().await {
             if matches!(item, Progress::TaskDone { done: 8.., .. }) {
-                node.set_away(true);
-                tokio::time::sleep(Duration::from_millis(700)).await;
-                node.set_away(false);
+                node.turn_away(12).await;
                 break;
             }
         }

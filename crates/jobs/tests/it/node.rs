@@ -44,6 +44,7 @@ pub(crate) struct Chain {
     inner: Mutex<Inner>,
     height: watch::Sender<u64>,
     away: AtomicBool,
+    turned_away: watch::Sender<u64>,
 }
 
 struct Inner {
@@ -97,6 +98,7 @@ impl Node {
             inner: Mutex::new(inner),
             height: watch::Sender::new(0),
             away: AtomicBool::new(false),
+            turned_away: watch::Sender::new(0),
         });
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -134,9 +136,12 @@ impl Node {
         Client::new(&self.url).unwrap()
     }
 
-    /// Whether every request is turned away.
-    pub(crate) fn set_away(&self, away: bool) {
-        self.chain.away.store(away, Ordering::Relaxed);
+    /// Turns every request away until so many were.
+    pub(crate) async fn turn_away(&self, requests: u64) {
+        let mut turned_away = self.chain.turned_away.subscribe();
+        self.chain.away.store(true, Ordering::Relaxed);
+        turned_away.wait_for(|turned| *turned >= requests).await.unwrap();
+        self.chain.away.store(false, Ordering::Relaxed);
     }
 
     pub(crate) fn read<T>(&self, look: impl FnOnce(&MemoryState) -> T) -> T {
@@ -211,6 +216,7 @@ async fn referee(node: Node) {
 
 async fn gone(State(chain): App, request: Request, next: Next) -> Response {
     if chain.away.load(Ordering::Relaxed) {
+        chain.turned_away.send_modify(|turned| *turned += 1);
         return refuse(StatusCode::SERVICE_UNAVAILABLE, "busy", "away".into());
     }
     next.run(request).await

@@ -83,12 +83,13 @@ fn a_liar_is_slashed_and_the_tenant_gets_its_money_back_and_more() {
     assert_eq!(c.w.dispute(&dispute).status, status);
     let losers = vec![c.quin];
     assert!(events.contains(&Event::DisputeClosed { dispute, status, losers }));
-    // Two seconds were paid. The whole pledge of 86.4 usd goes: a fifth burns at least, the
-    // tenant gets its loss, half of what is left, the rest burns.
-    let loss = nanos(2_000_000);
+    // Two seconds were covered by heartbeats, and the one up to the verdict by the close. The
+    // whole pledge of 86.4 usd goes: a fifth burns at least, the tenant gets its loss, half of
+    // what is left, the rest burns.
+    let (withheld, loss) = (nanos(2_000_000), nanos(3_000_000));
     let amount: Amount = "86.4".parse().unwrap();
-    let rewarded = nanos((69_120_000_000 - 2_000_000) / 2);
-    let burned = nanos(86_400_000_000 - 2_000_000 - rewarded.nanos());
+    let rewarded = nanos((69_120_000_000 - 3_000_000) / 2);
+    let burned = nanos(86_400_000_000 - 3_000_000 - rewarded.nanos());
     let slashed = Event::Slashed {
         provider: id("quin"),
         lease: c.quin,
@@ -102,8 +103,8 @@ fn a_liar_is_slashed_and_the_tenant_gets_its_money_back_and_more() {
     let gained = loss.checked_add(rewarded).unwrap();
     assert_eq!(c.w.usd_of("ann"), ann.checked_add(gained).unwrap());
     let escrow = c.w.escrow(&c.escrow);
-    assert_eq!(escrow.balance, balance.checked_add(loss).unwrap(), "withheld pay came back");
-    assert_eq!((escrow.withheld, escrow.compensated), (loss, loss), "the honest one's is held");
+    assert_eq!(escrow.balance, balance.checked_add(withheld).unwrap(), "withheld pay came back");
+    assert_eq!((escrow.withheld, escrow.compensated), (withheld, loss), "the honest one's is held");
     assert!(c.status(&c.quin).is_settled());
     assert_eq!(c.status(&c.pat), LeaseStatus::Active);
     let quin = c.w.provider_of("quin");

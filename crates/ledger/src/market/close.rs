@@ -29,9 +29,8 @@ pub(crate) fn close(ctx: &mut Ctx<'_>, id: &LeaseId, reason: CloseReason) -> Res
     if lease.status.is_closed() {
         return Err(Reject::wrong_state("lease", lease.status.name()));
     }
-    if reason != CloseReason::ProviderFraud
-        && let Some(gap) = settle::cover(ctx, &mut lease)
-    {
+    // Also where the pay is forfeited next: what the tenant had to pay for is what it lost.
+    if let Some(gap) = settle::cover(ctx, &mut lease) {
         ctx.store(id, &lease);
         settle::settle(ctx, &lease.escrow, &[(*id, gap)])?;
         lease = ctx.load(id)?;

@@ -38,6 +38,6 @@ fn a_fixed_script_gives_a_fixed_state() {
     w.ok("ann", Action::EscrowClose { escrow });
     assert_eq!(
         state_root(&w).to_string(),
-        "a36056dd0b614dcd4fe9f0e0b3e4b74c1fffb9ba4fd4d215c7aeefe2f94f00f7"
+        "d880f3e050b822616c102d1bb7f8c3d5bfdabdcf98c9867163c835093137a972"
     );
 }

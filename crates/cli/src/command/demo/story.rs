@@ -22,9 +22,10 @@ use std::{
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-/// The kill comes after at least so many tasks, and at most so many more.
-const KILL_AFTER: u64 = 6;
-const KILL_SPREAD: u64 = 8;
+/// The kill comes after at least so many tasks, and at most so many more: early, while every
+/// provider has work in hand.
+const KILL_AFTER: u64 = 3;
+const KILL_SPREAD: u64 = 4;
 
 /// The two jobs and what is needed to judge them.
 pub(crate) struct Story {
@@ -124,8 +125,9 @@ async fn conduct(
     let follow = async {
         while let Some(progress) = seen.recv().await {
             follower.see(&progress);
-            if let (Some(kill), Progress::TaskDone { done, .. }) = (&mut kill, &progress) {
-                kill.perhaps(*done, &follower, printer)?;
+            if let (Some(kill), Progress::TaskDone { done, provider, .. }) = (&mut kill, &progress)
+            {
+                kill.perhaps(*done, provider, printer)?;
             }
         }
         anyhow::Ok(())
@@ -136,23 +138,20 @@ async fn conduct(
 }
 
 impl Kill<'_> {
-    /// Kills an honest provider that holds a lease, once enough is done.
-    fn perhaps<N: Fn(&AccountId) -> String>(
+    /// Kills the honest provider that has just delivered, once enough is done.
+    fn perhaps(
         &mut self,
         done: u64,
-        follower: &Follower<N>,
+        provider: &AccountId,
         printer: &Printer,
     ) -> anyhow::Result<()> {
-        if self.done || done < KILL_AFTER.saturating_add(self.seed % KILL_SPREAD) {
+        let due = KILL_AFTER.saturating_add(self.seed % KILL_SPREAD);
+        if self.done || done < due || self.cast.is_liar(provider) {
             return Ok(());
         }
-        let honest: Vec<_> =
-            follower.leased.iter().filter(|account| !self.cast.is_liar(account)).copied().collect();
-        let place = usize::try_from(self.seed)?.checked_rem(honest.len());
-        let Some(victim) = place.and_then(|place| honest.get(place)) else { return Ok(()) };
         printer
-            .note(format!("     kill  SIGKILL to {} after {done} tasks", self.cast.name(victim)));
-        self.cast.kill(victim)?;
+            .note(format!("     kill  SIGKILL to {} after {done} tasks", self.cast.name(provider)));
+        self.cast.kill(provider)?;
         self.done = true;
         Ok(())
     }
