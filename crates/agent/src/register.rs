@@ -133,7 +133,8 @@ mod tests {
         let now = Millis(1_000_000);
         let fresh = now.after(OFFER_LIFETIME);
         let stale = now.after(Millis(OFFER_LIFETIME.0 / 2 - 1));
-        let table: [(&str, Vec<HostView>, Vec<HostConfig>, &[&str]); 7] = [
+        type Row<'a> = (&'a str, Vec<HostView>, Vec<HostConfig>, &'a [&'a str]);
+        let table: [Row<'_>; 7] = [
             ("nothing known", vec![], vec![config(1), config(2)], &["set 0", "set 1"]),
             ("all known", vec![host(0, 1, 0, fresh)], vec![config(1)], &[]),
             ("capacity changed", vec![host(0, 1, 0, fresh)], vec![config(2)], &["set 0"]),

@@ -30,7 +30,7 @@ pub(crate) struct Failure {
 
 impl Failure {
     /// A failure with a hint, as an error that commands return.
-    pub(crate) fn new(
+    pub(crate) fn error(
         exit: Exit,
         message: impl Into<String>,
         hint: impl Into<String>,

@@ -49,7 +49,7 @@ pub(crate) fn default_path() -> anyhow::Result<PathBuf> {
         .map(PathBuf::from)
         .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".config")));
     let home = home.ok_or_else(|| {
-        Failure::new(
+        Failure::error(
             Exit::BadInput,
             "neither HOME nor XDG_CONFIG_HOME is set",
             "muster --key FILE …",
@@ -68,7 +68,7 @@ pub(crate) fn generate() -> anyhow::Result<SecretKey> {
 /// Writes `key` to a new file; refuses to overwrite one.
 pub(crate) fn create(path: &Path, key: &SecretKey) -> anyhow::Result<()> {
     if path.exists() {
-        return Err(Failure::new(
+        return Err(Failure::error(
             Exit::BadInput,
             format!("{} exists already", path.display()),
             format!("muster wallet show --key {}   # or name another file", path.display()),
@@ -104,12 +104,12 @@ pub(crate) fn create(path: &Path, key: &SecretKey) -> anyhow::Result<()> {
 pub(crate) fn load(path: &Path) -> anyhow::Result<SecretKey> {
     let refuse = |what: String| {
         let hint = format!("muster wallet new --key {}", path.display());
-        Failure::new(Exit::BadInput, format!("key file {}: {what}", path.display()), hint)
+        Failure::error(Exit::BadInput, format!("key file {}: {what}", path.display()), hint)
     };
     let file = File::open(path).map_err(|error| refuse(error.to_string()))?;
     let metadata = file.metadata()?;
     if metadata.mode() & 0o077 != 0 {
-        return Err(Failure::new(
+        return Err(Failure::error(
             Exit::BadInput,
             format!("key file {}: others can read it", path.display()),
             format!("chmod 600 {}", path.display()),

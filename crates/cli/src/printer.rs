@@ -107,7 +107,9 @@ pub(crate) fn table<const N: usize>(
     for row in rows {
         table.add_row(row);
     }
-    trim_lines(&table.to_string())
+    // Columns are padded on both sides; lines neither begin nor end with that.
+    let lines = table.to_string();
+    lines.lines().map(|line| format!("{}\n", line.trim_end().trim_start_matches(' '))).collect()
 }
 
 /// Label and value pairs, aligned.
@@ -115,8 +117,4 @@ pub(crate) fn facts<'a>(rows: impl IntoIterator<Item = (&'a str, String)>) -> St
     let rows: Vec<_> = rows.into_iter().collect();
     let width = rows.iter().map(|(label, _)| label.len()).max().unwrap_or(0);
     rows.iter().map(|(label, value)| format!("{label:<width$}  {value}\n")).collect()
-}
-
-fn trim_lines(text: &str) -> String {
-    text.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }

@@ -187,12 +187,12 @@ impl Conductor {
         until: Instant,
     ) -> Result<Report, JobError> {
         let deposit = start.plan.budget;
-        let step = Step::new("escrow/open", "set the budget aside");
+        let step = Step::new("escrow/open", crate::error::SET_ASIDE);
         let action = Action::EscrowOpen { deposit };
         let escrow = self.ledger.act(step, action, until, |_, _| {}).await?;
         let escrow = EscrowId::derive(&escrow);
         self.report(Progress::Escrowed { escrow, deposit });
-        let step = Step::new("job/open", "open the job");
+        let step = Step::new("job/open", crate::error::OPEN_JOB);
         let action = Action::JobOpen { spec: start.plan.job_spec(escrow) };
         let job = match self.ledger.act(step, action, until, |_, _| {}).await {
             Ok(tx) => JobId::derive(&tx),

@@ -173,6 +173,31 @@ pub enum JobError {
     Stopped,
 }
 
+/// The step that deposits the budget.
+pub(crate) const SET_ASIDE: &str = "set the budget aside";
+/// The step that makes the job known; where it is refused, the deposit goes back.
+pub(crate) const OPEN_JOB: &str = "open the job";
+
+impl JobError {
+    /// Whether nothing of the job is left to go on with: it was settled, or nothing was set aside
+    /// and nothing will be. Its directory may be removed, and the job run anew.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        match self {
+            Self::NoMatch { .. }
+            | Self::NoProvider { .. }
+            | Self::OutOfFunds { .. }
+            | Self::Task { .. }
+            | Self::BadModule { .. }
+            | Self::Deadline { .. }
+            | Self::Cancelled { .. }
+            | Self::Wallet(WalletError::Unfunded { .. }) => true,
+            Self::Refused { step, .. } => matches!(*step, SET_ASIDE | OPEN_JOB),
+            _ => false,
+        }
+    }
+}
+
 /// An explanation in a line.
 fn why(explanation: &Explanation) -> String {
     if explanation.hosts == 0 {

@@ -104,7 +104,9 @@ pub enum ModuleError {
 
 impl From<wasmparser::BinaryReaderError> for ModuleError {
     fn from(error: wasmparser::BinaryReaderError) -> Self {
-        Self::Invalid { offset: error.offset() as u64, reason: error.message().to_owned() }
+        // Some messages show bytes over many lines.
+        let reason = error.message().split_whitespace().collect::<Vec<_>>().join(" ");
+        Self::Invalid { offset: error.offset() as u64, reason }
     }
 }
 

@@ -1,4 +1,5 @@
 //! The provider against the real ledger and the real fabric.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod node;
 mod world;

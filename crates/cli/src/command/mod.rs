@@ -84,7 +84,7 @@ pub(crate) fn data_dir() -> anyhow::Result<PathBuf> {
         std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local").join("share"))
     });
     let home = home.ok_or_else(|| {
-        Failure::new(Exit::BadInput, "neither HOME nor XDG_DATA_HOME is set", "export HOME=…")
+        Failure::error(Exit::BadInput, "neither HOME nor XDG_DATA_HOME is set", "export HOME=…")
     })?;
     Ok(home.join("muster"))
 }

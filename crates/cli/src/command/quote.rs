@@ -64,32 +64,35 @@ pub(crate) fn read_job(path: &Path) -> anyhow::Result<Workload> {
     let hint = "muster run examples/hello/hello.toml   # a job file that works, to start from";
     let length = std::fs::metadata(path)
         .map_err(|error| {
-            Failure::new(Exit::BadInput, format!("job file {}: {error}", path.display()), hint)
+            Failure::error(Exit::BadInput, format!("job file {}: {error}", path.display()), hint)
         })?
         .len();
     if length > muster_spec::MAX_JOB_BYTES as u64 {
         let most = muster_spec::MAX_JOB_BYTES;
         let message = format!("job file {}: {length} bytes, at most {most}", path.display());
-        return Err(Failure::new(Exit::BadInput, message, hint));
+        return Err(Failure::error(Exit::BadInput, message, hint));
     }
     let text = std::fs::read_to_string(path)
         .with_context(|| format!("job file {} cannot be read", path.display()))?;
     muster_spec::parse(path, &text).map_err(|defects| {
-        Failure::new(Exit::BadInput, defects.to_string().trim_end().to_owned(), hint)
+        Failure::error(Exit::BadInput, defects.to_string().trim_end().to_owned(), hint)
     })
 }
 
 /// The failure of an order that nothing matches, with what to relax.
 pub(crate) fn no_match(explanation: &Explanation) -> anyhow::Error {
-    let hint = explanation
-        .excluded
-        .first()
-        .map_or_else(|| "muster provider run   # offer a host".to_owned(), |first| first.hint());
+    let hint = explanation.excluded.first().map_or_else(
+        || "muster provider run   # offer a host".to_owned(),
+        |first| {
+            let field = muster_spec::field_of(&first.constraint);
+            format!("correct `{field}` in the job file: {}", first.hint())
+        },
+    );
     let message = match explanation.hosts {
         0 => "no host is on offer".to_owned(),
         hosts => format!("none of {hosts} hosts matches"),
     };
-    Failure::new(Exit::NoMatch, message, hint)
+    Failure::error(Exit::NoMatch, message, hint)
 }
 
 fn render(report: &QuoteReport) -> String {

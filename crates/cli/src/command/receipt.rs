@@ -69,7 +69,7 @@ impl Receipt {
 fn read<T: serde::de::DeserializeOwned>(path: &Path, what: &str) -> anyhow::Result<T> {
     let refuse = |problem: String| {
         let message = format!("{what} {}: {problem}", path.display());
-        Failure::new(Exit::BadInput, message, "muster receipt --help")
+        Failure::error(Exit::BadInput, message, "muster receipt --help")
     };
     let length = std::fs::metadata(path).map_err(|error| refuse(error.to_string()))?.len();
     if length > MAX_BYTES {
@@ -82,7 +82,7 @@ fn read<T: serde::de::DeserializeOwned>(path: &Path, what: &str) -> anyhow::Resu
 fn verify(file: &Path, genesis: Option<&Path>, printer: &Printer) -> anyhow::Result<()> {
     let receipt: JobReceipt = read(file, "receipt")?;
     let refuse = |problem: String| {
-        Failure::new(
+        Failure::error(
             Exit::Failed,
             format!("{} does not hold: {problem}", file.display()),
             "muster receipt show FILE   # and ask who gave it to you",

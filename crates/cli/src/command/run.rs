@@ -8,16 +8,24 @@ use crate::{
     printer::{Printer, facts},
 };
 use clap::Args;
+use muster_api::WalletError;
 use muster_jobs::{Conductor, Config, JobError, Report};
+use muster_sandbox::{ModuleLimits, check_module};
 use muster_types::AccountId;
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    fs::File,
+    io::Read as _,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 /// Run a job: order, lease, run, verify, pay.
 ///
 /// What happens is written down first: run the same command again after a crash, and the job goes
-/// on where it was. Ctrl-C gives the job up: its leases are closed and the money comes back.
+/// on where it was. Ctrl-C gives the job up: its leases are closed and the money comes back. A job
+/// that failed is over: the same command then starts anew.
 #[derive(Args)]
 #[command(after_help = "Example:\n  muster run examples/digits/train.toml --json")]
 pub(crate) struct Run {
@@ -45,6 +53,7 @@ impl Run {
         if self.fresh && dir.exists() {
             std::fs::remove_dir_all(&dir)?;
         }
+        let journal = dir.clone();
         let (progress, mut seen) = mpsc::unbounded_channel();
         let cancel = CancellationToken::new();
         let conductor = Conductor::open(Config {
@@ -61,6 +70,8 @@ impl Run {
         let resume = conductor.has_job().await.map_err(explain)?;
         if resume {
             printer.note("going on with this job (--fresh starts anew)");
+        } else {
+            refuse_bad_module(&workload.wasm)?;
         }
         let job = async {
             if resume { conductor.resume().await } else { conductor.run(&workload).await }
@@ -79,11 +90,39 @@ impl Run {
             std::future::pending::<()>().await;
         };
         let report = tokio::select! {
-            (report, ()) = async { tokio::join!(job, follow) } => report.map_err(explain)?,
+            (report, ()) = async { tokio::join!(job, follow) } => report,
             () = stop => return Ok(()),
         };
-        printer.data(&report, render)
+        if matches!(&report, Err(error) if error.is_over()) {
+            // Nothing is left to go on with: a corrected job must not find the old one here.
+            std::fs::remove_dir_all(&journal)?;
+        }
+        printer.data(&report.map_err(explain)?, render)
     }
+}
+
+/// Refuses here, before anything is paid for, the module that every provider would refuse. One that
+/// cannot be read is left to the job, which says so for all of its files alike.
+fn refuse_bad_module(path: &Path) -> anyhow::Result<()> {
+    let limits = ModuleLimits::default();
+    let mut module = Vec::new();
+    let Ok(file) = File::open(path) else { return Ok(()) };
+    let most = u64::try_from(limits.module_bytes).unwrap_or(u64::MAX).saturating_add(1);
+    if file.take(most).read_to_end(&mut module).is_err() {
+        return Ok(());
+    }
+    let length = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
+    let checked = match length >= most {
+        true => Err(muster_sandbox::ModuleError::TooLarge {
+            bytes: usize::try_from(length).unwrap_or(usize::MAX),
+            limit: limits.module_bytes,
+        }),
+        false => check_module(&module, &limits),
+    };
+    checked.map_err(|error| {
+        let message = format!("{}: {error}; correct `code.wasm` in the job file", path.display());
+        Failure::error(Exit::BadInput, message, "cargo build --release --target wasm32-wasip1")
+    })
 }
 
 /// Gives a job's failure its exit status and what to type next.
@@ -92,12 +131,20 @@ pub(crate) fn explain(error: JobError) -> anyhow::Error {
         JobError::Input { .. } | JobError::BadModule { .. } => Exit::BadInput,
         JobError::NoMatch { explanation } => return super::quote::no_match(explanation),
         JobError::NoProvider { .. } => Exit::NoMatch,
-        JobError::OutOfFunds { .. } => Exit::NoFunds,
+        JobError::OutOfFunds { .. } | JobError::Wallet(WalletError::Unfunded { .. }) => {
+            Exit::NoFunds
+        }
+        JobError::Refused { source, .. } if source.code() == Some("insufficient_funds") => {
+            Exit::NoFunds
+        }
         _ => return error.into(),
     };
     let hint = match exit {
         Exit::NoMatch => "muster quote JOB.toml   # who matches, and what to relax",
-        Exit::NoFunds => "muster wallet show   # then raise price.budget",
+        Exit::NoFunds if matches!(error, JobError::OutOfFunds { .. }) => {
+            "muster wallet show   # then raise price.budget in the job file"
+        }
+        Exit::NoFunds => "muster wallet show   # then add funds, or lower price.budget",
         _ => "muster quote JOB.toml   # after the correction",
     };
     let mut message = error.to_string();
@@ -106,7 +153,7 @@ pub(crate) fn explain(error: JobError) -> anyhow::Error {
         message.push_str(&format!(": {cause}"));
         source = cause.source();
     }
-    Failure::new(exit, message, hint)
+    Failure::error(exit, message, hint)
 }
 
 fn render(report: &Report) -> String {

@@ -123,7 +123,7 @@ async fn send(global: &Global, printer: &Printer, transfer: Action) -> anyhow::R
     let wallet = global.wallet().await?;
     let applied = wallet.act(transfer).await.map_err(|error| match error {
         muster_api::WalletError::Unfunded { .. } => {
-            Failure::new(Exit::NoFunds, error.to_string(), "muster wallet show")
+            Failure::error(Exit::NoFunds, error.to_string(), "muster wallet show")
         }
         other => other.into(),
     })?;

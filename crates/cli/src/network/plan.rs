@@ -19,7 +19,7 @@ pub(crate) struct ProviderPlan {
 pub(crate) const PLAN: [ProviderPlan; 4] = [
     ProviderPlan { name: "attic", region: "eu-central", cpu_nanos_per_hour: 18_000_000 },
     ProviderPlan { name: "basement", region: "eu-west", cpu_nanos_per_hour: 21_000_000 },
-    ProviderPlan { name: "crooked", region: "us-east", cpu_nanos_per_hour: 24_000_000 },
+    ProviderPlan { name: "cellar", region: "us-east", cpu_nanos_per_hour: 24_000_000 },
     ProviderPlan { name: "dormitory", region: "us-west", cpu_nanos_per_hour: 32_000_000 },
 ];
 

@@ -195,12 +195,21 @@ struct Case {
     defect: &'static str,
 }
 
+/// Makes each change to the least job file and expects its one defect.
+fn check_each(cases: &[Case]) {
+    for Case { from, to, defect } in cases {
+        let text = LEAST.replacen(from, to, 1);
+        assert_ne!(text, LEAST, "{from} is not in the file");
+        assert_eq!(defects(&text), [format!("jobs/job.toml:{defect}")], "{text}");
+    }
+}
+
 #[test]
 #[allow(clippy::too_many_lines, reason = "a table")]
 fn each_defect_names_line_column_field_and_fix() {
     let case = |from, to, defect| Case { from, to, defect };
     let end = "budget = '1' }\n";
-    for Case { from, to, defect } in [
+    check_each(&[
         case("name = 'a'\n", "", "1:1 name: is missing — fix: add at the top: name = \"my-job\""),
         case(
             "'a'",
@@ -312,6 +321,15 @@ fn each_defect_names_line_column_field_and_fix() {
              decimals, e.g. \"0.60\"",
         ),
         case("budget", "bugdet", "5:33 price.bugdet: unknown field — fix: write budget"),
+    ]);
+}
+
+#[test]
+#[allow(clippy::too_many_lines, reason = "a table")]
+fn each_defect_of_a_value_names_line_column_field_and_fix() {
+    let case = |from, to, defect| Case { from, to, defect };
+    let end = "budget = '1' }\n";
+    check_each(&[
         case(
             end,
             "budget = '1' }\ncolour = 1\n",
@@ -424,11 +442,7 @@ fn each_defect_names_line_column_field_and_fix() {
              write `field = value`, text in quotes, sections as [name]",
         ),
         case("kind", "name", "2:1: this is not TOML: duplicate key — fix: keep one of the two"),
-    ] {
-        let text = LEAST.replacen(from, to, 1);
-        assert_ne!(text, LEAST, "{from} is not in the file");
-        assert_eq!(defects(&text), [format!("jobs/job.toml:{defect}")], "{text}");
-    }
+    ]);
 }
 
 #[test]

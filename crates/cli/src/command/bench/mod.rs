@@ -73,7 +73,7 @@ impl Measurement {
 impl Bench {
     pub(crate) async fn run(self, printer: &Printer) -> anyhow::Result<()> {
         if cfg!(debug_assertions) {
-            return Err(Failure::new(
+            return Err(Failure::error(
                 Exit::Failed,
                 "this is not a release build: its figures would mean nothing",
                 "cargo run --release -p muster-cli -- bench wasm",

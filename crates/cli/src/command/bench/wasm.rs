@@ -72,7 +72,11 @@ async fn compile(compiler: &Compiler, path: &Path) -> anyhow::Result<Arc<Compile
 fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     std::fs::read(path).map_err(|error| {
         let message = format!("{} cannot be read: {error}", path.display());
-        Failure::new(Exit::BadInput, message, "cargo xtask guests   # in a checkout of the source")
+        Failure::error(
+            Exit::BadInput,
+            message,
+            "cargo xtask guests   # in a checkout of the source",
+        )
     })
 }
 

@@ -20,6 +20,9 @@ const POLL: Duration = Duration::from_millis(50);
 /// The provider that lies, by its place in the cast.
 pub(crate) const LIAR: usize = 2;
 
+/// What it is called, so that one can follow the story.
+const LIAR_NAME: &str = "crooked";
+
 /// It spoils every second task.
 const LIE_EVERY: u32 = 2;
 
@@ -44,7 +47,10 @@ impl Cast {
         for index in 0..count {
             let key = home.provider_key_path(index);
             let account = crate::keyfile::load(&key)?.account();
-            let plan = ProviderPlan::of(index);
+            let mut plan = ProviderPlan::of(index);
+            if index == LIAR {
+                plan.name = LIAR_NAME;
+            }
             let process = spawn(home, node, index, &key, &plan)?;
             members.push(Member { account, plan, killed: false, process });
         }

@@ -66,7 +66,7 @@ impl Demo {
         printer.data(&report, |report| report.render(&clouds))?;
         match report.failure(ACCURACY_MIN) {
             None => Ok(()),
-            Some(what) => Err(Failure::new(
+            Some(what) => Err(Failure::error(
                 Exit::Failed,
                 format!("the demo went wrong: {what}"),
                 "muster demo --keep   # then look at the logs of its providers",

@@ -59,7 +59,7 @@ impl Story {
             .with_context(|| format!("{} cannot be read", labels.display()))?;
         for module in [&train.wasm, &classify.wasm] {
             if !module.exists() {
-                return Err(Failure::new(
+                return Err(Failure::error(
                     Exit::BadInput,
                     format!("the module {} is not built", module.display()),
                     "make demo   # builds it first; or cargo xtask guests",
