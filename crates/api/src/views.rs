@@ -53,8 +53,8 @@ pub struct Status {
     pub state_root: Hash,
     /// Who votes.
     pub validators: Vec<AccountId>,
-    /// Where the node's fabric endpoint listens (a [`muster_fabric`-style] peer address as text);
-    /// referees fetch evidence with this key.
+    /// Where the node's fabric endpoint listens (a fabric peer address, as text): with its key it
+    /// fetches evidence as a referee.
     pub referee: Option<String>,
     /// True where one validator alone chooses the beacon, so that audit draws are only as good as
     /// that validator's word.

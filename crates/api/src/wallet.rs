@@ -1,7 +1,11 @@
 use crate::{Client, ClientError, views::Applied};
 use muster_ledger::{Action, Tx};
 use muster_types::{AccountId, Amount, Envelope, Hash, Millis, SecretKey};
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
 use tokio::sync::Mutex;
 
 /// How long a signed transaction stays good, in block time.
@@ -95,14 +99,14 @@ impl Wallet {
     /// # Errors
     /// [`WalletError`].
     pub async fn sign(&self, action: Action) -> Result<Tx, WalletError> {
-        let now = self.client.status().await?.now;
+        let expires = void_after(self.client.status().await?.now, local_time());
         let nonce = self.take_nonce().await?;
         let envelope = Envelope {
             chain: self.chain,
             signer: self.account(),
             nonce,
             max_fee: MAX_FEE,
-            expires: now.after(LIFETIME),
+            expires,
             action,
         };
         Ok(envelope.sign(&self.key))
@@ -161,9 +165,28 @@ impl Wallet {
     }
 }
 
+/// When a transaction signed now is void. A node that was down for long has an old last block,
+/// and a local clock may be behind: the later one counts.
+fn void_after(last_block: Millis, local: Millis) -> Millis {
+    last_block.max(local).after(LIFETIME)
+}
+
+fn local_time() -> Millis {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Nonces;
+    use super::{LIFETIME, Millis, Nonces, void_after};
+
+    #[test]
+    fn a_transaction_outlives_an_old_block_and_a_slow_clock() {
+        let later = Millis(1_000_000_000);
+        for (last_block, local) in [(Millis(5), later), (later, Millis(5)), (later, later)] {
+            assert_eq!(void_after(last_block, local), later.after(LIFETIME));
+        }
+    }
 
     #[test]
     fn unused_nonces_are_the_holes_and_then_those_above() {

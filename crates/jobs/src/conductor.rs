@@ -44,6 +44,8 @@ const DIAL_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The receipt's file in the output directory.
 const RECEIPT: &str = "receipt.json";
+/// The file with the endpoint's port, in the job's own directory.
+const PORT: &str = "port";
 
 /// What a conductor is opened with.
 #[derive(Clone, Debug)]
@@ -260,7 +262,36 @@ impl Conductor {
         config.bind = self.config.bind;
         config.store = Store::Directory(blobs);
         config.dial_timeout = DIAL_TIMEOUT;
-        Ok(Fabric::bind(config).await?)
+        let fabric = match self.port_before().await {
+            Some(port) => {
+                config.bind.set_port(port);
+                match Fabric::bind(config.clone()).await {
+                    Ok(fabric) => fabric,
+                    Err(error) => {
+                        tracing::info!(port, %error, "the port of before is taken");
+                        config.bind = self.config.bind;
+                        Fabric::bind(config).await?
+                    }
+                }
+            }
+            None => Fabric::bind(config).await?,
+        };
+        if let Some(socket) = fabric.local_addr().sockets().first() {
+            let path = self.config.dir.join(PORT);
+            let written = tokio::fs::write(&path, socket.port().to_string()).await;
+            written.map_err(|source| JobError::File { path, action: "written", source })?;
+        }
+        Ok(fabric)
+    }
+
+    /// The port that was bound before a restart, where the system chose it. Providers know it, and
+    /// their endpoints hold on to it for seconds after a crash.
+    async fn port_before(&self) -> Option<u16> {
+        if self.config.bind.port() != 0 {
+            return None;
+        }
+        let text = tokio::fs::read_to_string(self.config.dir.join(PORT)).await.ok()?;
+        text.parse().ok()
     }
 
     /// Puts what providers may need on offer; who may fetch it is decided lease by lease.

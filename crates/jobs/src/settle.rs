@@ -16,7 +16,7 @@ use muster_ledger::{
     escrow::EscrowStatus,
     market::{CloseReason, LeaseStatus, OrderStatus},
 };
-use muster_types::{EscrowId, JobId, LeaseId};
+use muster_types::{EscrowId, JobId, LeaseId, Millis};
 use std::{collections::BTreeMap, time::Duration};
 use tokio::time::Instant;
 
@@ -160,21 +160,24 @@ impl Drive {
     }
 
     /// Closes what is open. A provider that fell silent is left to the ledger's own rule until
-    /// `silent_until`: so it is its fault, and not the tenant's will, that ends the lease.
+    /// `silent_until`: so it is its fault, and not the tenant's will, that ends the lease. One that
+    /// still sends heartbeats would be paid for all that time: its lease is closed.
     async fn close_leases(
         &mut self,
         until: Instant,
         silent_until: Instant,
     ) -> Result<(), JobError> {
+        let mut seen: BTreeMap<LeaseId, Millis> = BTreeMap::new();
         loop {
             let mut waits = false;
             let leases = leases_of(&self.shared.ledger, self.shared.job, until).await?;
             for Named { id, record } in leases {
+                let alive = *seen.entry(id).or_insert(record.covered) < record.covered;
                 if matches!(record.status, LeaseStatus::Closed { .. }) {
                     continue;
                 }
                 let left = self.schedule.leases().any(|lease| lease.lease == id && !lease.live);
-                if left && Instant::now() < silent_until {
+                if left && !alive && Instant::now() < silent_until {
                     waits = true;
                     continue;
                 }

@@ -28,7 +28,7 @@ pub enum Input {
     Files {
         /// Where they are.
         dir: PathBuf,
-        /// Which names ([`matches`]).
+        /// Which names ([`matches()`]).
         pattern: String,
     },
     /// Task `i` gets `i` in decimal digits ([`range_input`]).

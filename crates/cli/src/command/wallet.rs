@@ -125,7 +125,8 @@ async fn send(global: &Global, printer: &Printer, transfer: Action) -> anyhow::R
         muster_api::WalletError::Unfunded { .. } => {
             Failure::error(Exit::NoFunds, error.to_string(), "muster wallet show")
         }
-        other => other.into(),
+        // As it is, so that its code decides the exit status.
+        muster_api::WalletError::Client(error) => error.into(),
     })?;
     let sent = Sent { tx: applied.tx, height: applied.height, fee_usd: applied.fee };
     printer.data(&sent, |sent| {

@@ -138,7 +138,7 @@ impl Schedule {
         let count = segment.saturating_sub(first.checked_rem(segment).unwrap_or(0)).min(rest);
         let last = first.saturating_add(count).saturating_sub(1);
         // Besides the checkpoint, the states from which sampled steps are run again.
-        let inner = first.saturating_add(1)..=last;
+        let inner = first.saturating_add(1)..last.saturating_add(1);
         let mut keep: BTreeSet<u64> =
             self.rules.sampled.range(inner).map(|step| step.saturating_sub(1)).collect();
         keep.insert(last);

@@ -481,7 +481,21 @@ fn without_a_verdict_the_task_is_run_anew_by_others() {
 
 #[test]
 fn a_chain_runs_segment_by_segment_on_one_lease_and_keeps_what_checks_start_from() {
-    let mut desk = Desk::open(rules(JobKind::Chain, 10, &[0, 3, 6]));
+    let segments = honest_segments(rules(JobKind::Chain, 10, &[0, 3, 6]));
+    assert_eq!(segments, [(0, 4, vec![2, 3]), (4, 4, vec![5, 7]), (8, 2, vec![9])]);
+}
+
+#[test]
+fn a_chain_may_be_checkpointed_at_every_step() {
+    let every = Rules { segment: 1, ..rules(JobKind::Chain, 3, &[0, 1, 2]) };
+    assert_eq!(honest_segments(every), [(0, 1, vec![0]), (1, 1, vec![1]), (2, 1, vec![2])]);
+}
+
+/// Runs a chain with honest providers to its end; gives each segment's first step, its length and
+/// the states that are kept of it.
+fn honest_segments(rules: Rules) -> Vec<(u64, u64, Vec<u64>)> {
+    let sampled = rules.sampled.len() as u64;
+    let mut desk = Desk::open(rules);
     desk.grant(0, 1);
     desk.grant(0, 2);
     let mut segments = Vec::new();
@@ -496,14 +510,15 @@ fn a_chain_runs_segment_by_segment_on_one_lease_and_keeps_what_checks_start_from
                 assert!(run.keep.is_empty());
             } else {
                 assert_eq!(run.lease, lease(1));
-                segments.push((run.first, run.count, run.keep.iter().copied().collect::<Vec<_>>()));
+                let keep = run.keep.iter().copied().collect();
+                segments.push((run.first, u64::from(run.count), keep));
             }
             desk.reply(Nature::Honest, &run);
         }
     }
-    assert_eq!(segments, [(0, 4, vec![2, 3]), (4, 4, vec![5, 7]), (8, 2, vec![9])]);
     assert_eq!(desk.outcome(), Some(&Outcome::Done));
-    assert_eq!(desk.schedule.verified(), 3);
+    assert_eq!(desk.schedule.verified(), sampled);
+    segments
 }
 
 #[test]

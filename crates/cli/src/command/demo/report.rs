@@ -106,7 +106,7 @@ impl DemoReport {
                 price_per_hour_usd: ending.quote.price_per_hour,
             },
             order_to_lease_ms: OrderToLease {
-                p50: waits.get(waits.len() / 2).copied().unwrap_or_default(),
+                p50: waits.get(waits.len().saturating_sub(1) / 2).copied().unwrap_or_default(),
                 max: waits.last().copied().unwrap_or_default(),
             },
             jobs: ending.jobs.iter().map(job).collect(),
