@@ -1,0 +1,10 @@
+//! Drives the real program as a user would: against a network that `muster dev` keeps up.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod bad_input;
+mod commands;
+mod crashes;
+mod demo;
+mod devnet;
+mod guests;
+mod receipts;
