@@ -27,7 +27,7 @@
 //! | none | `Granted` | preparing |
 //! | preparing | `Prepared` | ready: takes tasks |
 //! | ready | `Interrupted` | preparing; its tasks go back |
-//! | preparing, ready | `Gone`, too many faults | left: a new order excludes its provider |
+//! | preparing, ready | `Gone`, too many faults | left: new orders exclude its provider; one that only fell silent is let back, once, when nobody else is left |
 //! | preparing, ready, left | `Closed` | left |
 //! | any | `Closed` for fraud, lost dispute | left; everything that it gave is thrown away |
 
@@ -282,6 +282,10 @@ pub(crate) struct Schedule {
     orders: Vec<Order>,
     disputes: Vec<Dispute>,
     excluded: BTreeSet<AccountId>,
+    /// Those that did nothing worse than fall silent.
+    silent: BTreeSet<AccountId>,
+    /// Those that were let back once.
+    forgiven: BTreeSet<AccountId>,
     module_refused: BTreeMap<AccountId, String>,
     /// The lease that runs a chain.
     worker: Option<LeaseId>,
@@ -314,6 +318,8 @@ impl Schedule {
             orders: Vec::new(),
             disputes: Vec::new(),
             excluded: BTreeSet::new(),
+            silent: BTreeSet::new(),
+            forgiven: BTreeSet::new(),
             module_refused: BTreeMap::new(),
             worker: None,
             next_ticket: 0,

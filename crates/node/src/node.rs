@@ -125,6 +125,7 @@ impl Node {
             key: config.key,
             chain,
             stopping: stopping.clone(),
+            voting: Arc::default(),
         };
         let serve = axum::serve(listener, http::router(shared))
             .with_graceful_shutdown(stopping.clone().cancelled_owned());

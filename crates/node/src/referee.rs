@@ -15,7 +15,7 @@ use muster_ledger::{
 use muster_sandbox::{Compiler, DataDir, Limits, Task};
 use muster_types::{Amount, DisputeId, Envelope, Hash, Millis, SecretKey, codec};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
-use tokio::sync::broadcast::error::RecvError;
+use tokio::sync::{Mutex, broadcast::error::RecvError};
 use tokio_util::sync::CancellationToken;
 
 /// The largest module, input or data file that a referee fetches, in bytes.
@@ -41,6 +41,8 @@ pub(crate) struct Referee {
     pub(crate) key: SecretKey,
     pub(crate) chain: Hash,
     pub(crate) stopping: CancellationToken,
+    /// One vote at a time: each takes the account's next nonce.
+    pub(crate) voting: Arc<Mutex<()>>,
 }
 
 /// Why a task could not be judged.
@@ -172,6 +174,7 @@ impl Referee {
 
     /// Casts the vote; true when it is final.
     async fn vote(&self, dispute: DisputeId, output: Option<TaskOutput>) -> bool {
+        let _turn = self.voting.lock().await;
         let me = self.key.account();
         let (nonce, now) = self.consensus.read(|state, head| {
             (view::account(state, &me).map_or(0, |account| account.nonce), head.time)

@@ -21,6 +21,9 @@ impl Schedule {
             }
         }
         self.order_missing(out);
+        if self.is_stuck() && self.forgive() {
+            self.order_missing(out);
+        }
         if self.is_stuck() {
             let refused = self.module_refused.values().next().cloned();
             self.finish(refused.map_or(Outcome::NoProvider, Outcome::BadModule));

@@ -78,6 +78,7 @@ impl Schedule {
 
     pub(super) fn gone(&mut self, lease: LeaseId, cause: Cause, out: &mut Vec<Effect>) {
         let Some(provider) = self.provider(&lease) else { return };
+        let silent = matches!(cause, Cause::Silent(_));
         let reason = match cause {
             Cause::Silent(reason) | Cause::Misbehaved(reason) => reason,
             Cause::BadModule(reason) => {
@@ -89,6 +90,9 @@ impl Schedule {
             }
         };
         self.leave(lease, reason, out);
+        if silent {
+            self.silent.insert(provider);
+        }
     }
 
     pub(super) fn closed(&mut self, lease: LeaseId, reason: CloseReason, out: &mut Vec<Effect>) {
@@ -106,7 +110,30 @@ impl Schedule {
             CloseReason::ProviderStalled => "its heartbeats stopped",
             CloseReason::ProviderExit => "it left",
         };
+        let provider = self.provider(&lease);
         self.leave(lease, text.to_owned(), out);
+        if let (CloseReason::ProviderStalled, Some(provider)) = (reason, provider) {
+            self.silent.insert(provider);
+        }
+    }
+
+    /// When nobody else is left, those that had only fallen silent may serve again, once each: a
+    /// machine or a network that was restarted is back by then. Says whether there is anybody.
+    pub(super) fn forgive(&mut self) -> bool {
+        let back: Vec<AccountId> = self
+            .silent
+            .iter()
+            .filter(|provider| self.excluded.contains(provider))
+            .filter(|provider| !self.forgiven.contains(provider))
+            .filter(|id| !self.leases.values().any(|of| of.provider == **id && of.fraud))
+            .copied()
+            .collect();
+        for provider in &back {
+            self.excluded.remove(provider);
+            self.forgiven.insert(*provider);
+        }
+        self.dry &= back.is_empty();
+        !back.is_empty()
     }
 
     /// Gives a lease up: its tasks go back, its provider gets no further lease of this job.

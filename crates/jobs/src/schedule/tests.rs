@@ -584,6 +584,40 @@ fn the_job_goes_on_with_those_left_and_ends_when_nobody_is() {
     assert_eq!(desk.outcome(), None);
     assert_eq!(desk.orders(), [(1, 2, vec![provider(1)])]);
     desk.on(Event::OrderEnded { order: 1 });
+    assert_eq!(desk.outcome(), None, "who was only silent is asked once more");
+    assert_eq!(desk.orders(), [(2, 2, vec![])]);
+    desk.on(Event::OrderEnded { order: 2 });
+    assert_eq!(desk.outcome(), Some(&Outcome::NoProvider));
+}
+
+#[test]
+fn who_was_only_silent_finishes_the_job_when_it_is_back() {
+    let mut desk = Desk::open(rules(JobKind::Batch, 6, &[]));
+    desk.grant(0, 1);
+    desk.on(Event::OrderEnded { order: 0 });
+    desk.on(Event::Gone { lease: lease(1), cause: Cause::Silent(String::new()) });
+    desk.on(Event::OrderEnded { order: 1 });
+    desk.effects.clear();
+    let back = Event::Granted {
+        lease: lease(9),
+        order: 2,
+        provider: provider(1),
+        rate: Rate::ZERO,
+        waited_ms: None,
+    };
+    desk.on(back);
+    desk.on(Event::Prepared { lease: lease(9) });
+    desk.work(&honest());
+    assert_eq!(desk.outcome(), Some(&Outcome::Done));
+}
+
+#[test]
+fn who_misbehaved_is_not_let_back() {
+    let mut desk = Desk::open(rules(JobKind::Batch, 6, &[]));
+    desk.grant(0, 1);
+    desk.on(Event::OrderEnded { order: 0 });
+    desk.on(Event::Gone { lease: lease(1), cause: Cause::Misbehaved(String::new()) });
+    desk.on(Event::OrderEnded { order: 1 });
     assert_eq!(desk.outcome(), Some(&Outcome::NoProvider));
 }
 
