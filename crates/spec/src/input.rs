@@ -115,16 +115,6 @@ pub fn range_input(index: u64) -> Vec<u8> {
     index.to_string().into_bytes()
 }
 
-/// The input of step `index` of a chain, counted from 0: the index as 8 bytes, little-endian, then
-/// the state before the step.
-#[must_use]
-pub fn chain_input(index: u64, state: &[u8]) -> Vec<u8> {
-    let mut input = Vec::with_capacity(state.len().saturating_add(8));
-    input.extend_from_slice(&index.to_le_bytes());
-    input.extend_from_slice(state);
-    input
-}
-
 /// Whether a file name fits a pattern, in which `*` stands for any run of characters and `?` for
 /// any one. As in a shell, a pattern that does not start with a dot leaves hidden files out.
 #[must_use]

@@ -67,7 +67,7 @@
 //! # initial = "state0.bin"     # the state before step 0; default empty
 //! ```
 //!
-//! Step `i` gets `i` as 8 bytes, little-endian, then the state ([`crate::chain_input`]), and writes
+//! Step `i` gets `i` as 8 bytes, little-endian, then the state before it, and writes
 //! the next state.
 //!
 //! Sizes have a unit (`B`, `KiB`, `MiB`, `GiB`, `TiB`, or the decimal `kB`, `MB`, `GB`, `TB`), so

@@ -32,7 +32,7 @@ mod value;
 mod workload;
 
 pub use defect::{Defect, Defects};
-pub use input::{Input, SplitError, chain_input};
+pub use input::{Input, SplitError};
 pub use job::{MAX_JOB_BYTES, field_of, parse};
 pub use workload::{
     BATCH_RESULT, CHAIN_RESULT, Chain, Constraints, Kind, Price, Run, TaskLimits, Verify, Workload,

@@ -1,11 +1,9 @@
-//! The judge's arithmetic: what is committed to, which tasks are checked again, and whether two
-//! results agree.
+//! The judge's arithmetic: what is committed to, and which tasks are checked again.
 //!
 //! A provider commits to its results on a lease by the Merkle root ([`muster_types::merkle`]) over
-//! [`task_leaf`]s (or [`chain_leaf`]s) in rising task order. After the commitment a seed that
-//! nobody could choose decides by [`sample`] which tasks another provider runs again, and
-//! [`compare`] says whether both came to the same. A disagreement is settled by running the task
-//! once more: [`judge`] says whose claim does not hold.
+//! [`task_leaf`]s in rising task order. A seed that the provider does not know decides by
+//! [`sample`] which tasks another provider runs again. Where two results differ, who is right is
+//! settled by running the task once more.
 //!
 //! ```
 //! use muster_types::{Hash, JobId, merkle};
@@ -25,9 +23,7 @@
 )]
 
 mod commit;
-mod outcome;
 mod sampling;
 
-pub use commit::{chain_leaf, data_listing, data_listing_hash, salted, task_leaf};
-pub use outcome::{Outcome, Verdict, compare, judge};
+pub use commit::{data_listing, data_listing_hash, task_leaf};
 pub use sampling::{BPS, is_sampled, sample};

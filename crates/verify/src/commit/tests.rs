@@ -21,19 +21,6 @@ fn every_part_of_a_task_changes_its_leaf() {
 }
 
 #[test]
-fn every_step_and_state_has_its_own_leaf() {
-    assert_all_differ(&[
-        chain_leaf(0, &hash("a")),
-        chain_leaf(1, &hash("a")),
-        chain_leaf(0, &hash("b")),
-        salted(&[0; 32], &hash("a")),
-        salted(&[1; 32], &hash("a")),
-        salted(&[0; 32], &hash("b")),
-        hash("a"),
-    ]);
-}
-
-#[test]
 fn listings_bind_names_to_contents() {
     let listing = |files: &[(&str, &str)]| {
         data_listing_hash(
