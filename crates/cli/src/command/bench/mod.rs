@@ -12,7 +12,7 @@ use serde::Serialize;
 /// Measure, against a baseline in the same run.
 ///
 /// wasm: sandboxed CPU time with fuel and NaN canonicalisation on, over the same Rust code native
-/// at opt-level 3. `train_over_native` is one step of training the digits model,
+/// at opt-level 3, in microseconds. `train_over_native` is one step of training the digits model,
 /// `classify_over_native` one task of classifying with it. Lower is better; the target is a
 /// ceiling.
 #[derive(Args)]

@@ -40,7 +40,7 @@ pub(crate) async fn measure(printer: &Printer) -> anyhow::Result<Vec<Measurement
     let per_step = |time: Duration| time.as_secs_f64() * 1e6 / STEPS as f64;
     let trained = Measurement::at_most(
         "train_over_native",
-        "us CPU a step",
+        "us",
         per_step(value),
         per_step(baseline),
         CEILING,
@@ -57,7 +57,7 @@ pub(crate) async fn measure(printer: &Printer) -> anyhow::Result<Vec<Measurement
     let micros = |time: Duration| time.as_secs_f64() * 1e6;
     let classified = Measurement::at_most(
         "classify_over_native",
-        "us CPU a task",
+        "us",
         micros(value),
         micros(baseline),
         CEILING,
