@@ -149,3 +149,28 @@ impl Command {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Cli;
+    use clap::{Command, CommandFactory as _};
+
+    fn without_example(command: &Command, path: &str, found: &mut Vec<String>) {
+        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        if !help.contains("Example:\n  ") {
+            found.push(path.to_owned());
+        }
+        for inner in command.get_subcommands().filter(|inner| !inner.is_hide_set()) {
+            without_example(inner, &format!("{path} {}", inner.get_name()), found);
+        }
+    }
+
+    #[test]
+    fn the_help_of_every_command_has_an_example() {
+        let command = Cli::command();
+        command.clone().debug_assert();
+        let mut found = Vec::new();
+        without_example(&command, "muster", &mut found);
+        assert_eq!(found, Vec::<String>::new());
+    }
+}

@@ -14,6 +14,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 /// Offer this machine.
 #[derive(Args)]
+#[command(after_help = "Example:\n  muster provider run --name attic --cpu 4 --cpu-price 0.018")]
 pub(crate) struct Provider {
     #[command(subcommand)]
     command: ProviderCommand,

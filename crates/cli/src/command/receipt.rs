@@ -28,11 +28,15 @@ pub(crate) struct Receipt {
 #[derive(Subcommand)]
 enum ReceiptCommand {
     /// Show what a receipt says.
+    #[command(after_help = "Example:\n  muster receipt show out/hello/receipt.json")]
     Show {
         /// The receipt.
         file: PathBuf,
     },
     /// Check every signature, hash and sum in a receipt. Needs no network.
+    #[command(
+        after_help = "Example:\n  muster receipt verify out/hello/receipt.json --genesis genesis.json"
+    )]
     Verify {
         /// The receipt.
         file: PathBuf,

@@ -24,13 +24,16 @@ pub(crate) struct Wallet {
 #[derive(Subcommand)]
 enum WalletCommand {
     /// Make a new key file.
+    #[command(after_help = "Example:\n  muster wallet new --key me.json")]
     New,
     /// Show the account and its balances.
+    #[command(after_help = "Example:\n  muster wallet show --json | jq -r .usd")]
     Show {
         /// Another account than the key's.
         account: Option<AccountId>,
     },
     /// Send money.
+    #[command(after_help = "Example:\n  muster wallet send 2.50 usd $ACCOUNT")]
     Send {
         /// How much, e.g. `2.50`.
         amount: Amount,
