@@ -277,9 +277,9 @@ impl Conductor {
             None => Fabric::bind(config).await?,
         };
         if let Some(socket) = fabric.local_addr().sockets().first() {
-            let path = self.config.dir.join(PORT);
-            let written = tokio::fs::write(&path, socket.port().to_string()).await;
-            written.map_err(|source| JobError::File { path, action: "written", source })?;
+            let (path, port) = (self.config.dir.join(PORT), socket.port().to_string());
+            let write = move || write_atomic(&path, [Ok(port.into_bytes().into())]);
+            tokio::task::spawn_blocking(write).await.map_err(|_| JobError::Stopped)??;
         }
         Ok(fabric)
     }
