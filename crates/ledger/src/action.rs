@@ -152,6 +152,18 @@ pub enum Action {
     },
 }
 
+impl Action {
+    /// What it costs to execute, in units: about one for each record that it reads and writes
+    /// beyond the first few.
+    #[must_use]
+    pub fn units(&self) -> u64 {
+        match self {
+            Self::Heartbeat { leases } => u64::try_from(leases.len()).unwrap_or(u64::MAX).max(1),
+            _ => 1,
+        }
+    }
+}
+
 /// How a provider describes itself.
 #[derive(
     Clone, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,

@@ -9,11 +9,12 @@
 //! 4. disputes past their deadline become void;
 //! 5. closed leases whose challenge window has ended are settled;
 //! 6. offers that have ended leave the market;
-//! 7. orders clear (see [`crate::market`]).
+//! 7. orders clear (see [`crate::market`]);
+//! 8. the block's fees are paid out (see [`crate::account`]).
 
 use crate::{
-    Event, Head, Params, Reject, Tx, apply,
-    ctx::{Ctx, Env},
+    Event, Head, Params, Reject, Tx, account, apply,
+    ctx::{Ctx, Effects, Env, sum},
     event::event_root,
     keys, limits, market,
     state::{Changes, Scratch, State},
@@ -118,6 +119,7 @@ pub struct BlockBuilder<'a> {
     scratch: Scratch<'a>,
     env: Env,
     receipts: Vec<Receipt>,
+    fees: Amount,
 }
 
 impl<'a> BlockBuilder<'a> {
@@ -139,7 +141,7 @@ impl<'a> BlockBuilder<'a> {
         keys::HEAD.put(&mut scratch, &(), &next);
         let env =
             Env { head: next, previous_beacon: head.beacon, params, proposer: context.proposer };
-        Ok(Self { scratch, env, receipts: Vec::new() })
+        Ok(Self { scratch, env, receipts: Vec::new(), fees: Amount::ZERO })
     }
 
     /// The head that this block makes.
@@ -167,7 +169,8 @@ impl<'a> BlockBuilder<'a> {
     pub fn push_verified(&mut self, tx: &Tx) -> Result<Receipt, Reject> {
         let mut ctx = Ctx::new(Scratch::new(&self.scratch), &self.env);
         let by = apply::apply(&mut ctx, tx)?;
-        let (changes, events) = ctx.into_parts();
+        let Effects { changes, events, fees } = ctx.into_effects();
+        self.fees = sum(self.fees, fees)?;
         self.scratch.absorb(changes);
         let receipt = Receipt { tx: by.tx, fee: by.fee, events };
         self.receipts.push(receipt.clone());
@@ -177,11 +180,13 @@ impl<'a> BlockBuilder<'a> {
     /// Ends the block.
     #[must_use]
     pub fn finish(self) -> BlockOutcome {
-        let Self { scratch, env, receipts } = self;
+        let Self { scratch, env, receipts, fees } = self;
         let mut ctx = Ctx::new(scratch, &env);
+        ctx.fees = fees;
         market::due::run(&mut ctx);
         market::clear::run(&mut ctx);
-        let (changes, events) = ctx.into_parts();
+        account::fees::run(&mut ctx);
+        let Effects { changes, events, fees: _ } = ctx.into_effects();
         let event_root = event_root(all_events(&receipts, &events));
         BlockOutcome { changes, receipts, events, event_root }
     }

@@ -31,15 +31,24 @@ pub(crate) struct Ctx<'a> {
     pub(crate) scratch: Scratch<'a>,
     pub(crate) env: &'a Env,
     pub(crate) events: Vec<Event>,
+    /// Taken off somebody for the validators, and not paid out to them yet.
+    pub(crate) fees: Amount,
+}
+
+/// What a rule did.
+pub(crate) struct Effects {
+    pub(crate) changes: Changes,
+    pub(crate) events: Vec<Event>,
+    pub(crate) fees: Amount,
 }
 
 impl<'a> Ctx<'a> {
     pub(crate) fn new(scratch: Scratch<'a>, env: &'a Env) -> Self {
-        Self { scratch, env, events: Vec::new() }
+        Self { scratch, env, events: Vec::new(), fees: Amount::ZERO }
     }
 
-    pub(crate) fn into_parts(self) -> (Changes, Vec<Event>) {
-        (self.scratch.into_changes(), self.events)
+    pub(crate) fn into_effects(self) -> Effects {
+        Effects { changes: self.scratch.into_changes(), events: self.events, fees: self.fees }
     }
 
     /// Runs a rule that applies whole or changes nothing.
@@ -49,9 +58,16 @@ impl<'a> Ctx<'a> {
     ) -> Result<(), Reject> {
         let mut inner = Ctx::new(Scratch::new(&self.scratch), self.env);
         rule(&mut inner)?;
-        let (changes, events) = inner.into_parts();
+        let Effects { changes, events, fees } = inner.into_effects();
+        self.fee(fees)?;
         self.scratch.absorb(changes);
         self.events.extend(events);
+        Ok(())
+    }
+
+    /// Puts `usd` that was just taken off somebody into the block's fees.
+    pub(crate) fn fee(&mut self, amount: Amount) -> Result<(), Reject> {
+        self.fees = sum(self.fees, amount)?;
         Ok(())
     }
 

@@ -199,5 +199,5 @@ pub fn quote(state: &dyn State, terms: &Terms) -> Explanation {
     let now = head.map(|head| head.now).unwrap_or_default();
     let everybody = |_: &muster_market::HostView| true;
     let book = Offers::new(state, &params, height, &everybody);
-    explain(&book, terms, &params.market, now)
+    explain(&book, terms, &params.rules(), now)
 }

@@ -20,7 +20,7 @@ pub(crate) fn check(env: &Env, envelope: &Envelope<Action>) -> Result<(), Reject
 }
 
 /// Uses the nonce and pays the fee: so much for every byte of the signed encoding, and so much
-/// for the action. What a provider pays to others counts as fees paid in its conduct.
+/// for each of its units. What a provider pays to others counts as fees paid in its conduct.
 pub(crate) fn admit(ctx: &mut Ctx<'_>, tx: &Tx) -> Result<By, Reject> {
     let signer = tx.envelope.signer;
     let mut account: Account = ctx.find(&signer).ok_or(Reject::NoAccount)?;
@@ -31,14 +31,9 @@ pub(crate) fn admit(ctx: &mut Ctx<'_>, tx: &Tx) -> Result<By, Reject> {
     if fee > tx.envelope.max_fee {
         return Err(Reject::FeeTooHigh { fee, max_fee: tx.envelope.max_fee });
     }
-    let proposer = ctx.env.proposer;
     ctx.debit(&signer, Asset::Usd, fee)?;
-    ctx.credit(&proposer, Asset::Usd, fee)?;
-    ctx.supply(|supply| {
-        supply.fees = sum(supply.fees, fee)?;
-        Ok(())
-    })?;
-    if signer != proposer
+    ctx.fee(fee)?;
+    if signer != ctx.env.proposer
         && let Some(mut provider) = ctx.find::<Provider>(&signer)
     {
         provider.conduct.fees_paid = sum(provider.conduct.fees_paid, fee)?;
@@ -50,7 +45,8 @@ pub(crate) fn admit(ctx: &mut Ctx<'_>, tx: &Tx) -> Result<By, Reject> {
 fn fee(env: &Env, tx: &Tx) -> Result<Amount, Reject> {
     let bytes = u64::try_from(codec::encode(tx).len()).map_err(|_| Reject::Overflow)?;
     let by_size = env.params.fee_per_byte.checked_mul(bytes).ok_or(Reject::Overflow)?;
-    sum(by_size, env.params.fee_per_action)
+    let units = tx.envelope.action.units();
+    sum(by_size, env.params.fee_per_unit.checked_mul(units).ok_or(Reject::Overflow)?)
 }
 
 fn use_nonce(account: &mut Account, given: u64) -> Result<(), Reject> {

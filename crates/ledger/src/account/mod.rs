@@ -8,9 +8,12 @@
 //! |---|---|---|---|
 //! | `Transfer` | the owner | balance >= amount | moves it |
 //!
-//! Every transaction pays a fee in `usd` to the block's proposer, before its action runs.
+//! Every transaction pays a fee in `usd` before its action runs: `fee_per_byte` for each byte of its
+//! encoding and `fee_per_unit` for each of its execution units ([`crate::Action::units`]). The
+//! block's fees go to its proposer when it ends.
 
 pub(crate) mod envelope;
+pub(crate) mod fees;
 pub(crate) mod transfer;
 
 use crate::keys::{self, Record, Table};

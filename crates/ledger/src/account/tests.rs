@@ -49,7 +49,7 @@ fn transfers_move_money_or_change_nothing() {
 fn every_transaction_pays_for_its_bytes_and_its_action_to_the_proposer() {
     let mut w = World::with(&["val"], |params| {
         params.fee_per_byte = nanos(3);
-        params.fee_per_action = nanos(1_000);
+        params.fee_per_unit = nanos(1_000);
     });
     let tx = w.sign("ann", pay("bob", Asset::Usd, usd(1)));
     let fee = nanos(1_000 + 3 * codec::encode(&tx).len() as u128);
@@ -71,7 +71,7 @@ fn every_transaction_pays_for_its_bytes_and_its_action_to_the_proposer() {
 
 #[test]
 fn an_account_without_money_for_the_fee_is_refused() {
-    let mut w = World::with(&["val"], |params| params.fee_per_action = nanos(5));
+    let mut w = World::with(&["val"], |params| params.fee_per_unit = nanos(5));
     let all = usd(1_000).checked_sub(nanos(5)).unwrap();
     w.ok("ann", pay("bob", Asset::Usd, all));
     let short = Reject::InsufficientFunds { needed: nanos(5), available: Amount::ZERO };

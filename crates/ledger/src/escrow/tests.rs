@@ -13,7 +13,7 @@ const UNIT: u128 = 1_000_000;
 /// A world with one lease a provider on one escrow, active since the same block; rates in units
 /// a second.
 fn streams(balance: u128, rates: &[u64]) -> (World, EscrowId, Vec<LeaseId>) {
-    let mut w = World::with(&["val"], |params| params.market.pledge_hours = 1);
+    let mut w = World::with(&["val"], |params| params.pledge_hours = 1);
     let providers = ["pat", "quin", "rob"];
     let escrow = w.open_escrow("ann", nanos(balance * UNIT));
     let mut leases = Vec::new();

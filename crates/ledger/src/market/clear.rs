@@ -84,7 +84,7 @@ fn clear(ctx: &mut Ctx<'_>, id: &OrderId) -> Result<(), Reject> {
         let allowed = |host: &HostView| taken.allows(&terms.spread, &host.id, &host.region);
         let env = ctx.env;
         let book = Offers::new(&ctx.scratch, &env.params, env.head.height, &allowed);
-        muster_market::clear(&book, &terms, &env.params.market, env.head.now).placements
+        muster_market::clear(&book, &terms, &env.params.rules(), env.head.now).placements
     };
     for placement in placements {
         let provider: Provider = ctx.load(&placement.host.provider)?;

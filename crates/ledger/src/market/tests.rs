@@ -532,7 +532,7 @@ fn a_newcomer_stands_behind_its_premium() {
 
 #[test]
 fn fees_count_for_a_provider_only_where_another_gets_them() {
-    let mut w = World::with(&["val"], |params| params.fee_per_action = nanos(500));
+    let mut w = World::with(&["val"], |params| params.fee_per_unit = nanos(500));
     w.provider("pat", "1");
     assert_eq!(w.provider_of("pat").conduct.fees_paid, nanos(1_000), "not before it registered");
     w.proposer = id("pat");

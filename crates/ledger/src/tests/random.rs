@@ -211,7 +211,7 @@ fn run(seed: u64, blocks: u64, kinds: &mut BTreeMap<&'static str, u64>) {
     let mut w = World::with(&["val", "eve", "bob"], |params| {
         let defaults = Params::default();
         params.fee_per_byte = defaults.fee_per_byte;
-        params.fee_per_action = defaults.fee_per_action;
+        params.fee_per_unit = defaults.fee_per_unit;
         params.unbonding_ms = Millis(80_000);
         params.retry_max = 3;
     });

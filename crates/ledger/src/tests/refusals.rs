@@ -65,7 +65,7 @@ fn every_code_is_produced() {
     seen.push(w.refused("ann", Action::Heartbeat { leases: vec![] }));
     seen.push(w.refused("ann", Action::HostRemove { index: 0 }));
 
-    let mut costly = World::with(&["val"], |params| params.fee_per_action = usd(2));
+    let mut costly = World::with(&["val"], |params| params.fee_per_unit = usd(2));
     seen.push(costly.refused("ann", pay(usd(1))));
 
     w.provider("pat", "1");

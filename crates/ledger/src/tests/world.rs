@@ -60,11 +60,8 @@ impl World {
     }
 
     pub(crate) fn with(validators: &[&str], change: impl FnOnce(&mut Params)) -> Self {
-        let mut params = Params {
-            fee_per_byte: Amount::ZERO,
-            fee_per_action: Amount::ZERO,
-            ..Params::default()
-        };
+        let mut params =
+            Params { fee_per_byte: Amount::ZERO, fee_per_unit: Amount::ZERO, ..Params::default() };
         change(&mut params);
         let genesis = Genesis {
             name: "test".into(),
