@@ -1,7 +1,7 @@
 //! What a transaction may ask for: one variant an action, one file an action in its module.
 
 use crate::{
-    dispute::Claim,
+    dispute::{Claim, Finding},
     job::{JobSpec, TaskOutput},
     provider::HostSpec,
 };
@@ -10,6 +10,7 @@ use muster_market::Terms;
 use muster_types::{
     AccountId, Amount, Asset, DisputeId, EscrowId, Hash, JobId, LeaseId, Millis, OrderId,
 };
+use muster_verify::Opening;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -124,9 +125,10 @@ pub enum Action {
     ResultCommit {
         /// Which lease; the signer provides it.
         lease: LeaseId,
-        /// Root over [`TaskOutput`] leaves in task order (see `muster-verify`).
+        /// Root over [`TaskOutput`] leaves in task order, or over the states of a chain at level
+        /// `dispute` (see `muster-verify`).
         root: Hash,
-        /// How many leaves.
+        /// How many leaves; at most the job's tasks, and one more for a chain's state 0.
         count: u64,
     },
     /// The tenant accepts a closed lease's results: what is withheld is paid at once.
@@ -150,6 +152,37 @@ pub enum Action {
         /// What the task really gives; `None`: the evidence could not be had.
         output: Option<TaskOutput>,
     },
+    /// Anybody says that a chain at level `dispute` ends in another state than its provider
+    /// committed to, and locks a bond for it.
+    ChallengeOpen {
+        /// Which lease.
+        lease: LeaseId,
+        /// The state that the chain really ends in.
+        last: Hash,
+        /// Where module, data and states can be fetched: the challenger's fabric address, as text.
+        evidence: String,
+    },
+    /// The provider opens the states that it is asked for in a challenge.
+    BisectReveal {
+        /// Which challenge; the signer provides its lease.
+        dispute: DisputeId,
+        /// The states, in rising order (see [`muster_verify::Game::asked`]).
+        openings: Vec<Opening>,
+    },
+    /// The challenger picks the first part at whose end it disagrees.
+    BisectPick {
+        /// Which challenge; the signer opened it.
+        dispute: DisputeId,
+        /// The part, counted from 0.
+        segment: u32,
+    },
+    /// A validator ran the step that a challenge ended at.
+    StepVote {
+        /// Which challenge.
+        dispute: DisputeId,
+        /// What it found.
+        finding: Finding,
+    },
 }
 
 impl Action {
@@ -159,8 +192,28 @@ impl Action {
     pub fn units(&self) -> u64 {
         match self {
             Self::Heartbeat { leases } => u64::try_from(leases.len()).unwrap_or(u64::MAX).max(1),
+            // A proof is some twenty hashes, about as much as a record.
+            Self::BisectReveal { openings, .. } => {
+                u64::try_from(openings.len()).unwrap_or(u64::MAX).max(1)
+            }
             _ => 1,
         }
+    }
+
+    /// Whether somebody loses by it not being in a block in time: the moves and votes of disputes,
+    /// and what opens them within a window. Who makes blocks keeps room for these, lest censorship
+    /// pass for silence.
+    #[must_use]
+    pub const fn is_dispute_move(&self) -> bool {
+        matches!(
+            self,
+            Self::DisputeOpen { .. }
+                | Self::DisputeVote { .. }
+                | Self::ChallengeOpen { .. }
+                | Self::BisectReveal { .. }
+                | Self::BisectPick { .. }
+                | Self::StepVote { .. }
+        )
     }
 }
 

@@ -51,5 +51,17 @@ fn dispatch(ctx: &mut Ctx<'_>, by: &By, action: &Action) -> Result<(), Reject> {
             dispute::open::run(ctx, by, job, claims, evidence)
         }
         Action::DisputeVote { dispute, output } => dispute::vote::run(ctx, by, dispute, *output),
+        Action::ChallengeOpen { lease, last, evidence } => {
+            dispute::challenge::open::run(ctx, by, lease, *last, evidence)
+        }
+        Action::BisectReveal { dispute, openings } => {
+            dispute::challenge::reveal::run(ctx, by, dispute, openings)
+        }
+        Action::BisectPick { dispute, segment } => {
+            dispute::challenge::pick::run(ctx, by, dispute, *segment)
+        }
+        Action::StepVote { dispute, finding } => {
+            dispute::challenge::vote::run(ctx, by, dispute, *finding)
+        }
     }
 }

@@ -6,11 +6,12 @@
 //! 1. open orders past their deadline expire;
 //! 2. active leases without heartbeats stall; stalled and unready ones close;
 //! 3. the leases of escrows that stayed short close;
-//! 4. disputes past their deadline become void;
-//! 5. closed leases whose challenge window has ended are settled;
-//! 6. offers that have ended leave the market;
-//! 7. orders clear (see [`crate::market`]);
-//! 8. the block's fees are paid out (see [`crate::account`]).
+//! 4. commitments of two blocks ago are made final by this block's beacon (see [`crate::job`]);
+//! 5. disputes past their deadline become void, and who ran out of time in a challenge loses it;
+//! 6. closed leases whose challenge window has ended are settled;
+//! 7. offers that have ended leave the market;
+//! 8. orders clear (see [`crate::market`]);
+//! 9. the block's fees are paid out (see [`crate::account`]).
 
 use crate::{
     Event, Head, Params, Reject, Tx, account, apply,
@@ -232,11 +233,11 @@ pub(crate) fn for_each<T>(
     }
 }
 
-/// The things in an index by time that are due: entered at `until` or before.
-pub(crate) fn due<T: keys::Key>(
+/// The things in an index by time or height that are due: entered at `until` or before.
+pub(crate) fn due<At: keys::Key + Ord, T: keys::Key>(
     ctx: &Ctx<'_>,
-    index: keys::Index<(Millis, T)>,
-    until: Millis,
+    index: keys::Index<(At, T)>,
+    until: At,
 ) -> Vec<T> {
     index
         .scan(&ctx.scratch, &(), None)

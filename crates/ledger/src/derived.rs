@@ -2,7 +2,7 @@
 
 use crate::{
     account::Account,
-    dispute::Dispute,
+    dispute::{Challenge, Dispute},
     escrow::Escrow,
     job::Job,
     keys,
@@ -27,5 +27,6 @@ pub fn rebuild_derived(state: &dyn State) -> Changes {
     keys::list_all::<Escrow>(state, &mut scratch);
     keys::list_all::<Job>(state, &mut scratch);
     keys::list_all::<Dispute>(state, &mut scratch);
+    keys::list_all::<Challenge>(state, &mut scratch);
     scratch.into_changes()
 }

@@ -1,6 +1,10 @@
 //! What happened: every applied transaction and every block's end yields typed events.
 
-use crate::{dispute::DisputeStatus, market::CloseReason, provider::ProviderStatus};
+use crate::{
+    dispute::{ChallengeStatus, DisputeStatus},
+    market::CloseReason,
+    provider::ProviderStatus,
+};
 use borsh::{BorshDeserialize, BorshSerialize};
 use muster_types::{
     AccountId, Amount, Asset, DisputeId, EscrowId, Hash, HostId, JobId, LeaseId, Millis, OrderId,
@@ -204,6 +208,75 @@ pub enum Event {
         /// To who reported it.
         rewarded: Amount,
         /// Destroyed.
+        burned: Amount,
+    },
+    /// A commitment is final: what is audited is drawn.
+    CommitmentDrawn {
+        /// Which lease.
+        lease: LeaseId,
+        /// The beacon that says what.
+        beacon: Hash,
+    },
+    /// A chain was challenged: its provider opens states next, or validators run its one step.
+    ChallengeOpened {
+        /// Which challenge.
+        dispute: DisputeId,
+        /// The lease.
+        lease: LeaseId,
+        /// Who.
+        challenger: AccountId,
+        /// What it locked, `usd`.
+        bond: Amount,
+    },
+    /// A provider opened states.
+    BisectRevealed {
+        /// Which challenge.
+        dispute: DisputeId,
+        /// The lease.
+        lease: LeaseId,
+    },
+    /// A challenger picked a part: the provider opens states next, or validators run the step.
+    BisectPicked {
+        /// Which challenge.
+        dispute: DisputeId,
+        /// The lease.
+        lease: LeaseId,
+        /// Both agree on this state ...
+        lo: u64,
+        /// ... and disagree on this one.
+        hi: u64,
+    },
+    /// One step is left: validators run it.
+    StepCalled {
+        /// Which challenge.
+        dispute: DisputeId,
+        /// The lease.
+        lease: LeaseId,
+        /// The step's index.
+        step: u64,
+    },
+    /// A validator voted on a step.
+    StepVoted {
+        /// Which challenge.
+        dispute: DisputeId,
+        /// The lease.
+        lease: LeaseId,
+        /// Who.
+        validator: AccountId,
+    },
+    /// A challenge ended. What a provider lost by it is in a `slashed` event of its own.
+    ChallengeClosed {
+        /// Which challenge.
+        dispute: DisputeId,
+        /// The lease.
+        lease: LeaseId,
+        /// How.
+        status: ChallengeStatus,
+        /// What of the bond went back to the challenger, `usd`.
+        returned: Amount,
+        /// What of it went to the provider.
+        compensated: Amount,
+        /// What of it was destroyed.
         burned: Amount,
     },
 }

@@ -3,7 +3,7 @@
 //!
 //! | invariant | says |
 //! |---|---|
-//! | `money is conserved` | for each asset: issued = accounts + bonds + escrows + burned |
+//! | `money is conserved` | for each asset: issued = accounts + bonds + escrows + challengers' bonds + burned |
 //! | `capacity is not oversold` | a host's used capacity is the sum of what its open leases take, and fits |
 //! | `escrow adds up` | deposited = balance + withheld + paid + refunded, and each is the sum of its parts |
 //! | `pay is covered` | paid <= accrued, and accrued + shortfall <= floor(rate x covered) |
@@ -129,6 +129,9 @@ fn money(state: &dyn State) -> Result<(), Broken> {
         add(&mut usd, escrow.balance, MONEY)?;
         add(&mut usd, escrow.withheld, MONEY)?;
     }
+    for (_, challenge) in keys::CHALLENGES.scan(state, &(), None) {
+        add(&mut usd, challenge.bond, MONEY)?;
+    }
     equal(supply.usd.issued, usd, MONEY, &"usd")?;
     equal(supply.mst.issued, mst, MONEY, &"mst")
 }
@@ -178,6 +181,11 @@ impl Books {
                 for claim in &dispute.claims {
                     one(books.disputes.entry(claim.lease).or_default());
                 }
+            }
+        }
+        for (_, challenge) in keys::CHALLENGES.scan(state, &(), None) {
+            if challenge.status.is_open() {
+                one(books.disputes.entry(challenge.lease).or_default());
             }
         }
         for (id, lease) in keys::LEASES.scan(state, &(), None) {

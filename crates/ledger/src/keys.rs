@@ -15,6 +15,7 @@
 //! | 1 | 5 [`ESCROWS`] | escrow | [`Escrow`] |
 //! | 1 | 6 [`JOBS`] | job | [`Job`] |
 //! | 1 | 7 [`DISPUTES`] | dispute | [`Dispute`] |
+//! | 1 | 8 [`CHALLENGES`] | dispute | [`Challenge`] |
 //! | [`DERIVED`] | the indexes below | | (empty) |
 //!
 //! Keys whose first byte is at least [`DERIVED`] are indexes over the records: never hashed, and
@@ -23,7 +24,7 @@
 
 use crate::{
     account::Account,
-    dispute::Dispute,
+    dispute::{Challenge, Dispute},
     escrow::Escrow,
     genesis::Supply,
     head::Head,
@@ -72,6 +73,8 @@ pub const ESCROWS: Table<EscrowId, Escrow> = Table::new(RECORDS, 5);
 pub const JOBS: Table<JobId, Job> = Table::new(RECORDS, 6);
 /// Disputes.
 pub const DISPUTES: Table<DisputeId, Dispute> = Table::new(RECORDS, 7);
+/// Challenges of chains.
+pub const CHALLENGES: Table<DisputeId, Challenge> = Table::new(RECORDS, 8);
 
 /// All leases of a provider.
 pub const LEASES_BY_PROVIDER: Index<(AccountId, LeaseId)> = Table::new(DERIVED, 0);
@@ -113,6 +116,12 @@ pub const CLOSED_DUE: Index<(Millis, LeaseId)> = Table::new(DERIVED, 17);
 pub const OVERDRAWN_DUE: Index<(Millis, EscrowId)> = Table::new(DERIVED, 18);
 /// Open disputes, by deadline (steady time).
 pub const DISPUTES_DUE: Index<(Millis, DisputeId)> = Table::new(DERIVED, 19);
+/// All challenges of a lease.
+pub const CHALLENGES_BY_LEASE: Index<(LeaseId, DisputeId)> = Table::new(DERIVED, 20);
+/// Open challenges, by the steady time at which somebody runs out of time.
+pub const CHALLENGES_DUE: Index<(Millis, DisputeId)> = Table::new(DERIVED, 21);
+/// Leases whose commitment is not final, by the height at which it becomes so.
+pub const DRAWS_DUE: Index<(u64, LeaseId)> = Table::new(DERIVED, 22);
 
 /// A part of a storage key. Encodings sort as the values do.
 pub trait Key: Sized {
@@ -175,13 +184,23 @@ impl Key for HostId {
     }
 }
 
-impl Key for Millis {
+impl Key for u64 {
     fn write(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.0.to_be_bytes());
+        out.extend_from_slice(&self.to_be_bytes());
     }
 
     fn read(bytes: &mut &[u8]) -> Option<Self> {
-        take(bytes).map(|bytes| Self(u64::from_be_bytes(bytes)))
+        take(bytes).map(Self::from_be_bytes)
+    }
+}
+
+impl Key for Millis {
+    fn write(&self, out: &mut Vec<u8>) {
+        self.0.write(out);
+    }
+
+    fn read(bytes: &mut &[u8]) -> Option<Self> {
+        Key::read(bytes).map(Self)
     }
 }
 

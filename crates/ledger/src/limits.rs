@@ -52,6 +52,10 @@ pub const TASK_MEMORY_BYTES: u64 = 4 << 30;
 /// Open disputes that name one lease.
 pub const LEASE_DISPUTES: u32 = 16;
 
+/// Open challenges of one lease. Each locks more than the one before, so that to fill them up in
+/// order to keep others out costs thousands of bonds.
+pub const LEASE_CHALLENGES: u32 = 256;
+
 /// Things of one kind (stalls, settlements, expiries ...) that fall due in one block; the rest
 /// waits for the next block.
 pub const DUE_PER_BLOCK: usize = 4096;

@@ -163,6 +163,12 @@ params! { |p|
     risk_dispute_bps: u32 = 20_000, 0, 1_000_000;
     /// The highest risk premium.
     risk_max_bps: u32 = 100_000, 0, 10_000_000;
+    /// What the first open challenge of a lease locks; the second locks twice as much, and so on.
+    challenge_bond: Amount = Amount::from_units(5), 1, 1_000_000 * USD;
+    /// Into how many parts a round of a challenge cuts the chain.
+    bisect_arity: u32 = 16, u128::from(*muster_verify::ARITY.start()), u128::from(*muster_verify::ARITY.end());
+    /// How long each side of a challenge may think in all, in steady time.
+    dispute_clock_ms: Millis = Millis(60_000), 1, 30 * DAY;
 }
 
 /// A parameter out of its bounds.
@@ -218,7 +224,14 @@ impl Params {
     /// The longest time from a lease's end to the last that can be taken for it: unbonding must
     /// outlast it.
     fn windows_ms(&self) -> u128 {
+        // A commitment may come at the end of a window; the one after its draw, two blocks later,
+        // may end in a challenge that uses up both clocks and the time for the verdict.
         self.challenge_window_ms
+            .after(self.challenge_window_ms)
+            .after(self.max_block_step_ms)
+            .after(self.max_block_step_ms)
+            .after(self.dispute_clock_ms)
+            .after(self.dispute_clock_ms)
             .after(self.dispute_timeout_ms)
             .after(self.stall_gap_ms)
             .after(self.stall_close_ms)
@@ -238,7 +251,7 @@ mod tests {
             ("burn_min_bps", |params| params.burn_min_bps = 0),
             ("slash_fraud_bps", |params| params.slash_fraud_bps = 10_001),
             ("stall_gap_ms", |params| params.stall_gap_ms = Millis(2_499)),
-            ("unbonding_ms", |params| params.unbonding_ms = Millis(74_999)),
+            ("unbonding_ms", |params| params.unbonding_ms = Millis(206_999)),
             ("price_tick", |params| params.price_tick = Rate::ZERO),
             ("reward_max_bps", |params| params.reward_max_bps = 5_001),
         ];

@@ -67,13 +67,13 @@ pub enum Reject {
     /// The named thing does not exist.
     #[error("no such {kind}")]
     NotFound {
-        /// `provider`, `host`, `order`, `lease`, `escrow`, `job` or `dispute`.
+        /// `provider`, `host`, `order`, `lease`, `escrow`, `job`, `dispute` or `challenge`.
         kind: Cow<'static, str>,
     },
     /// Somebody else's.
     #[error("only its {role} may do this")]
     NotYours {
-        /// `owner`, `tenant`, `provider` or `validator`.
+        /// `owner`, `tenant`, `provider`, `validator` or `challenger`.
         role: Cow<'static, str>,
     },
     /// The thing is in a state in which this cannot be done.

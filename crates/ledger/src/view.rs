@@ -4,7 +4,7 @@
 use crate::{
     Head, Params, State, Supply,
     account::Account,
-    dispute::Dispute,
+    dispute::{Challenge, Dispute},
     escrow::Escrow,
     job::Job,
     keys::{self, Index, Key, Record},
@@ -182,6 +182,25 @@ pub fn disputes_of_job(state: &dyn State, job: &JobId) -> Vec<(DisputeId, Disput
 pub fn open_disputes(state: &dyn State) -> Vec<(DisputeId, Dispute)> {
     let due = keys::DISPUTES_DUE.scan(state, &(), None);
     due.filter_map(|((_, id), ())| dispute(state, &id).map(|record| (id, record))).collect()
+}
+
+/// A challenge.
+#[must_use]
+pub fn challenge(state: &dyn State, id: &DisputeId) -> Option<Challenge> {
+    keys::CHALLENGES.get(state, id)
+}
+
+/// All challenges of a lease.
+#[must_use]
+pub fn challenges_of_lease(state: &dyn State, lease: &LeaseId) -> Vec<(DisputeId, Challenge)> {
+    indexed(state, keys::CHALLENGES_BY_LEASE, *lease, None).collect()
+}
+
+/// The challenges that are open, the first to run out of time first.
+#[must_use]
+pub fn open_challenges(state: &dyn State) -> Vec<(DisputeId, Challenge)> {
+    let due = keys::CHALLENGES_DUE.scan(state, &(), None);
+    due.filter_map(|((_, id), ())| challenge(state, &id).map(|record| (id, record))).collect()
 }
 
 /// The orders that wait for offers, oldest first.

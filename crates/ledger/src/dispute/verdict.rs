@@ -50,7 +50,7 @@ fn end(
 
 /// Fraud: the lease closes if it is open, costs by the schedule for fraud what is left of its
 /// pledge, and forfeits what is withheld. Nothing is left to take from a lease that is settled.
-fn punish(ctx: &mut Ctx<'_>, id: &LeaseId, reporter: AccountId) -> Result<(), Reject> {
+pub(super) fn punish(ctx: &mut Ctx<'_>, id: &LeaseId, reporter: AccountId) -> Result<(), Reject> {
     let mut lease: Lease = ctx.load(id)?;
     let provider_id = lease.provider();
     let mut provider: Provider = ctx.load(&provider_id)?;

@@ -198,7 +198,7 @@ fn pay(
     lease.accrued = sum(lease.accrued, amount)?;
     match lease.verification {
         Verification::None => pay_out(ctx, escrow, lease, amount),
-        Verification::Replicate { .. } => {
+        Verification::Replicate { .. } | Verification::Audit { .. } | Verification::Dispute => {
             escrow.withheld = sum(escrow.withheld, amount)?;
             Ok(())
         }

@@ -1,10 +1,11 @@
 use super::*;
 use crate::{
     Action, MemoryState, Scratch,
+    dispute::{Challenge, ChallengeStatus},
     keys::Record,
-    tests::{World, nanos, usd, world::id},
+    tests::{World, chain, nanos, usd, world::id},
 };
-use muster_types::{Millis, Rate};
+use muster_types::{DisputeId, Millis, Rate};
 
 /// A state with one of everything in which all holds.
 fn sound() -> (World, EscrowId, JobId, LeaseId) {
@@ -75,6 +76,30 @@ fn every_broken_invariant_is_found_and_named() {
     for (index, (invariant, broken)) in table.into_iter().enumerate() {
         let found = check(&broken).map_err(|broken| broken.invariant);
         assert_eq!(found, Err(invariant), "row {index}");
+    }
+}
+
+#[test]
+fn a_challengers_bond_is_money_and_an_open_challenge_is_counted() {
+    let mut w = World::new();
+    w.provider("pat", "3.6");
+    let escrow = w.open_escrow("ann", usd(10));
+    let job = w.open_job_of("ann", chain::spec(escrow, 4));
+    let lease = w.active("ann", escrow, Some(job));
+    let root = chain::Run::new(job, 4, 2).root();
+    w.ok("pat", Action::ResultCommit { lease, root, count: 5 });
+    w.beat(500);
+    w.beat(500);
+    let last = chain::right(4);
+    let open = Action::ChallengeOpen { lease, last, evidence: String::new() };
+    let dispute = DisputeId::derive(&w.ok("eve", open).0.tx);
+    let challenge = |change: fn(&mut Challenge)| changed(&w.state, &dispute, change);
+    let table = [
+        (MONEY, challenge(|challenge| challenge.bond = usd(4))),
+        (COUNTERS, challenge(|challenge| challenge.status = ChallengeStatus::Void)),
+    ];
+    for (invariant, broken) in table {
+        assert_eq!(check(&broken).map_err(|broken| broken.invariant), Err(invariant));
     }
 }
 

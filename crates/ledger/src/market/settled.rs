@@ -10,19 +10,23 @@ use crate::{
 };
 use muster_types::{Amount, LeaseId};
 
-/// Settles a closed lease from which nothing is withheld and that no dispute names.
+/// Settles a closed lease from which nothing is withheld, that no dispute names, and whose
+/// commitment nobody need have the time to check.
 pub(crate) fn settle_if_clear(ctx: &mut Ctx<'_>, id: &LeaseId) -> Result<(), Reject> {
     let lease: Lease = ctx.load(id)?;
     let closed = matches!(lease.status, LeaseStatus::Closed { settled: false, .. });
-    if closed && lease.disputes == 0 && lease.withheld().is_zero() {
+    let checked = lease.verification.is_committed() && lease.commitment.is_some();
+    if closed && !checked && lease.disputes == 0 && lease.withheld().is_zero() {
         finish(ctx, id, false)?;
     }
     Ok(())
 }
 
-/// A closed lease's challenge window has ended without an open dispute.
+/// A closed lease's challenge window has ended without an open dispute. Where nothing stands for
+/// results that must be committed to, they are not paid for.
 pub(crate) fn unchallenged(ctx: &mut Ctx<'_>, id: &LeaseId) -> Result<(), Reject> {
-    finish(ctx, id, false)
+    let lease: Lease = ctx.load(id)?;
+    finish(ctx, id, lease.verification.is_committed() && lease.commitment.is_none())
 }
 
 /// Settles a closed lease, for good. With `forfeit` its withheld pay goes back to the escrow.

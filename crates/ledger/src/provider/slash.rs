@@ -21,10 +21,10 @@ use muster_types::{AccountId, Amount, Asset, LeaseId};
 
 /// How a slash is divided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Division {
-    compensated: Amount,
-    rewarded: Amount,
-    burned: Amount,
+pub(crate) struct Division {
+    pub(crate) compensated: Amount,
+    pub(crate) rewarded: Amount,
+    pub(crate) burned: Amount,
 }
 
 /// Slashes the provider of `lease` for `reason` and stores the lease. `reporter` is rewarded.
@@ -90,7 +90,8 @@ fn part_ceil(amount: Amount, bps: u32) -> Result<Amount, Reject> {
     rest(amount, amount.split_floor(kept).part)
 }
 
-fn divide(
+/// Divides what somebody loses: first `burn_min`, then up to `loss`, then the reward.
+pub(crate) fn divide(
     amount: Amount,
     loss: Amount,
     burn_min_bps: u32,

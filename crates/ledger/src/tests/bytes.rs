@@ -1,9 +1,13 @@
 //! Bytes from anybody: decoding and applying never panics.
 
-use super::{World, world::key};
-use crate::{Action, Tx};
+use super::{
+    World,
+    world::{hash, key},
+};
+use crate::{Action, Tx, dispute::Finding};
 use borsh::BorshDeserialize;
 use muster_types::codec;
+use muster_verify::Opening;
 use proptest::prelude::*;
 
 /// Transactions of every shape that the harness knows, to be bent.
@@ -23,6 +27,12 @@ fn samples() -> Vec<Vec<u8>> {
             evidence: "nowhere".into(),
         },
         Action::ProviderSet { profile: Default::default() },
+        Action::ChallengeOpen { lease, last: hash(1), evidence: "nowhere".into() },
+        Action::BisectReveal {
+            dispute: Default::default(),
+            openings: vec![Opening { state: hash(1), proof: vec![hash(2); 3] }; 2],
+        },
+        Action::StepVote { dispute: Default::default(), finding: Finding::State { hash: hash(1) } },
     ];
     acts.into_iter().map(|action| codec::encode(&w.sign("ann", action))).collect()
 }
@@ -44,7 +54,7 @@ proptest! {
 
     #[test]
     fn arbitrary_actions_apply_or_are_refused(
-        variant in 0u8..24,
+        variant in 0u8..28,
         bytes in prop::collection::vec(any::<u8>(), 0..400),
     ) {
         let bytes = [vec![variant], bytes].concat();

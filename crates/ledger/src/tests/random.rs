@@ -1,10 +1,12 @@
 //! Random blocks of all actions: after each, every invariant holds and the indexes are what
 //! rebuilding them gives. Fixed seeds.
 
+use super::chain::{self, Run};
 use super::world::{PEOPLE, START, World, hash, id, nanos, result, task, usd};
 use crate::{
-    dispute::Claim,
+    dispute::{ChallengeStatus, Claim, Finding, Side},
     job::{JobKind, JobSpec, Verification},
+    market::Lease,
     *,
 };
 use muster_market::{Request, Spread, Terms};
@@ -108,12 +110,15 @@ fn by_tenant(w: &World, random: &mut Random, things: &Things) -> Option<(&'stati
         2 => (owner(w.escrow(&escrow?).owner)?, Action::EscrowClose { escrow: escrow? }),
         3 => {
             let escrow = escrow?;
-            let verification = match random.below(3) {
+            let verification = match random.below(6) {
                 0 => Verification::None,
-                _ => Verification::Replicate { sample_bps: 1_000 },
+                1 | 2 => Verification::Replicate { sample_bps: 1_000 },
+                _ => Verification::Audit { rate_bps: 500 },
             };
             let (kind, manifest) = (JobKind::Batch, hash(1));
-            let spec = JobSpec { kind, escrow, tasks: 10, verification, manifest, fuel_max: 1_000 };
+            let (tasks, fuel_max, chain) = (10, 1_000, None);
+            let spec = JobSpec { kind, escrow, tasks, verification, manifest, fuel_max, chain };
+            let spec = if random.chance(40) { chain::spec(escrow, 10) } else { spec };
             (owner(w.escrow(&escrow).owner)?, Action::JobOpen { spec })
         }
         4 => {
@@ -164,8 +169,13 @@ fn by_provider(w: &World, random: &mut Random, things: &Things) -> Option<(&'sta
         6 | 7 => (of(&lease?)?, Action::LeaseReady { lease: lease? }),
         8 if random.chance(10) => (of(&lease?)?, Action::LeaseClose { lease: lease? }),
         9 => {
-            let root = hash(u8::try_from(random.below(256)).unwrap());
-            (of(&lease?)?, Action::ResultCommit { lease: lease?, root, count: 10 })
+            let record = w.lease(&lease?);
+            let (mut root, mut count) = (hash(u8::try_from(random.below(256)).unwrap()), 10);
+            if let (Verification::Dispute, Some(job)) = (record.verification, record.job) {
+                let run = run_of(&record, job);
+                (root, count) = (run.root(), run.count());
+            }
+            (of(&lease?)?, Action::ResultCommit { lease: lease?, root, count })
         }
         _ => {
             let leases = things.leases.iter().filter(|lease| of(lease) == Some(who)).copied();
@@ -174,11 +184,55 @@ fn by_provider(w: &World, random: &mut Random, things: &Things) -> Option<(&'sta
     })
 }
 
+/// The run of a lease of a chain: wrong from a step on that its grant decides, or right.
+fn run_of(lease: &Lease, job: JobId) -> Run {
+    Run::new(job, 10, lease.granted_at.0 % 15)
+}
+
+/// Moves in challenges, most of them good ones.
+fn in_challenge(w: &World, random: &mut Random) -> Option<(&'static str, Action)> {
+    let name = |account: AccountId| PEOPLE.into_iter().find(|who| id(who) == account);
+    let (dispute, challenge) = random.pick(&view::open_challenges(&w.state))?;
+    let lease = w.lease(&challenge.lease);
+    Some(match challenge.status {
+        ChallengeStatus::Bisecting { turn: Side::Provider } => {
+            let mut openings = run_of(&lease, challenge.job).openings(&challenge.game);
+            if random.chance(10) {
+                openings.pop();
+            }
+            (name(lease.provider())?, Action::BisectReveal { dispute, openings })
+        }
+        ChallengeStatus::Bisecting { turn: Side::Challenger } => {
+            let part = challenge.game.first_wrong(chain::right).filter(|_| random.chance(80));
+            let segment = part.unwrap_or_else(|| u32::try_from(random.below(4)).unwrap());
+            (name(challenge.challenger)?, Action::BisectPick { dispute, segment })
+        }
+        ChallengeStatus::Voting => {
+            let hash = chain::right(challenge.game.step()?.index + 1);
+            let finding = match random.below(12) {
+                0 => Finding::Missing,
+                1 => Finding::Fails,
+                _ => Finding::State { hash },
+            };
+            (random.pick(&["val", "eve", "bob"])?, Action::StepVote { dispute, finding })
+        }
+        ChallengeStatus::Judged { .. } | ChallengeStatus::Void => return None,
+    })
+}
+
 fn by_anybody(w: &World, random: &mut Random, things: &Things) -> Option<(&'static str, Action)> {
     let who = random.pick(&PEOPLE)?;
     let to = id(random.pick(&PEOPLE)?);
     let asset = random.pick(&Asset::ALL)?;
-    Some(match random.below(4) {
+    Some(match random.below(8) {
+        4 | 5 => {
+            let is_chain = |lease: &&LeaseId| w.lease(lease).verification == Verification::Dispute;
+            let leases: Vec<_> = things.leases.iter().filter(is_chain).copied().collect();
+            let lease = random.pick(&leases)?;
+            let last = chain::right(10 + random.below(2));
+            (who, Action::ChallengeOpen { lease, last, evidence: "x".into() })
+        }
+        6 | 7 => return in_challenge(w, random),
         0 => (who, Action::Transfer { to, asset, amount: random.amount() }),
         1 | 2 => {
             let leases = [random.pick(&things.leases)?, random.pick(&things.leases)?];
@@ -212,20 +266,24 @@ fn run(seed: u64, blocks: u64, kinds: &mut BTreeMap<&'static str, u64>) {
         let defaults = Params::default();
         params.fee_per_byte = defaults.fee_per_byte;
         params.fee_per_unit = defaults.fee_per_unit;
-        params.unbonding_ms = Millis(80_000);
+        params.challenge_bond = usd(1);
+        params.bisect_arity = 3;
+        params.dispute_clock_ms = Millis(8_000);
+        params.unbonding_ms = Millis(110_000);
         params.retry_max = 3;
     });
     for (who, price) in PROVIDERS.into_iter().zip(["1", "2", "3.5"]) {
         w.provider(who, price);
     }
     for _ in 0..blocks {
+        let mut events = Vec::new();
         if random.chance(60) {
-            w.beat(random.below(700) + 1);
+            events.extend(w.beat(random.below(700) + 1).events);
         }
         let things = Things::of(&w);
         let mut acts = Vec::new();
-        for _ in 0..random.below(8) {
-            let act = match random.below(10) {
+        for _ in 0..random.below(10) {
+            let act = match random.below(12) {
                 0..=3 => by_tenant(&w, &mut random, &things),
                 4..=8 => by_provider(&w, &mut random, &things),
                 _ => by_anybody(&w, &mut random, &things),
@@ -233,8 +291,8 @@ fn run(seed: u64, blocks: u64, kinds: &mut BTreeMap<&'static str, u64>) {
             acts.extend(act);
         }
         let step = if random.chance(3) { random.below(30_000) + 1 } else { random.below(900) + 1 };
-        let done = w.block(step, acts);
-        for event in &done.events {
+        events.extend(w.block(step, acts).events);
+        for event in &events {
             let text = format!("{event:?}");
             let kind = text.split([' ', '{', '(']).next().unwrap_or_default().to_owned();
             *kinds.entry(Box::leak(kind.into_boxed_str())).or_default() += 1;
@@ -277,6 +335,13 @@ fn invariants_hold_after_every_block_of_random_actions() {
         "DisputeVoted",
         "DisputeClosed",
         "Slashed",
+        "CommitmentDrawn",
+        "ChallengeOpened",
+        "BisectRevealed",
+        "BisectPicked",
+        "StepCalled",
+        "StepVoted",
+        "ChallengeClosed",
     ] {
         assert!(kinds.contains_key(kind), "{kind} never happened: {kinds:?}");
     }

@@ -2,7 +2,7 @@
 
 use crate::{
     account::Account,
-    dispute::{Claim, Dispute},
+    dispute::{Challenge, Claim, Dispute},
     escrow::Escrow,
     genesis::{Balance, PROTOCOL},
     job::{Job, JobKind, JobSpec, TaskOutput, TaskRef, Verification},
@@ -92,6 +92,14 @@ impl World {
             beacon: Hash::of("test beacon", &[&height.to_le_bytes()]),
             proposer: self.proposer,
         }
+    }
+
+    /// As if a vote had changed them.
+    pub(crate) fn set_params(&mut self, params: &Params) {
+        let mut scratch = Scratch::new(&self.state);
+        keys::PARAMS.put(&mut scratch, &(), params);
+        let changes = scratch.into_changes();
+        self.state.apply(changes);
     }
 
     pub(crate) fn envelope(&mut self, who: &str, action: Action) -> Envelope<Action> {
@@ -190,6 +198,10 @@ impl World {
         self.get(job)
     }
 
+    pub(crate) fn challenge(&self, challenge: &DisputeId) -> Challenge {
+        self.get(challenge)
+    }
+
     pub(crate) fn dispute(&self, dispute: &DisputeId) -> Dispute {
         self.get(dispute)
     }
@@ -237,7 +249,12 @@ impl World {
             verification: Verification::Replicate { sample_bps: 1_000 },
             manifest: hash(1),
             fuel_max: 1_000,
+            chain: None,
         };
+        self.open_job_of(who, spec)
+    }
+
+    pub(crate) fn open_job_of(&mut self, who: &str, spec: JobSpec) -> JobId {
         let (receipt, _) = self.ok(who, Action::JobOpen { spec });
         JobId::derive(&receipt.tx)
     }
