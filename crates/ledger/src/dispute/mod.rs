@@ -10,6 +10,9 @@
 //! two leases can still be challenged: while it is open, or unsettled and closed for less than
 //! `challenge_window_ms`.
 //!
+//! A validator that named another output than the verdict loses a part of its stake
+//! ([`crate::stake`]); one that could not get the evidence loses nothing.
+//!
 //! Re-execution happens off the block path and enters as votes; a dispute never stalls a block.
 
 pub(crate) mod open;

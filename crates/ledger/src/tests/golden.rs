@@ -1,8 +1,11 @@
 //! A fixed script gives the same state everywhere: a changed rule or encoding fails here.
 
-use super::{World, usd};
-use crate::{Action, keys};
-use muster_types::{DisputeId, Hash};
+use super::{World, usd, world::id};
+use crate::{
+    Action, keys,
+    vote::{Choice, ParamChange},
+};
+use muster_types::{DisputeId, Hash, ProposalId};
 
 /// Hash over everything that validators agree on, in key order.
 fn state_root(w: &World) -> Hash {
@@ -36,8 +39,17 @@ fn a_fixed_script_gives_a_fixed_state() {
     w.pass(80, 900);
     w.ok("ann", Action::JobClose { job });
     w.ok("ann", Action::EscrowClose { escrow });
+    w.ok("eve", Action::ValidatorSet { commission_bps: 500 });
+    w.ok("eve", Action::StakeAdd { amount: usd(3) });
+    w.ok("bob", Action::Delegate { validator: id("eve"), amount: usd(3) });
+    w.proposer = id("eve");
+    w.ok("bob", Action::Unstake { validator: id("eve"), amount: usd(1) });
+    let changes = vec![ParamChange { name: "visit_max".into(), value: 7 }];
+    let (receipt, _) = w.ok("eve", Action::Propose { title: "less".into(), changes });
+    let proposal = ProposalId::derive(&receipt.tx);
+    w.ok("bob", Action::Vote { proposal, choice: Choice::Yes });
     assert_eq!(
         state_root(&w).to_string(),
-        "d880f3e050b822616c102d1bb7f8c3d5bfdabdcf98c9867163c835093137a972"
+        "5ee8504ce62d195093d7fc5f17c3118ec89c588ec4178a0ab2c96c2e61c637cc"
     );
 }
