@@ -4,11 +4,13 @@ use crate::{
     dispute::{Claim, Finding},
     job::{JobSpec, TaskOutput},
     provider::HostSpec,
+    vote::{Choice, ParamChange},
 };
 use borsh::{BorshDeserialize, BorshSerialize};
 use muster_market::Terms;
 use muster_types::{
     AccountId, Amount, Asset, DisputeId, EscrowId, Hash, JobId, LeaseId, Millis, OrderId,
+    ProposalId, UnbondingId,
 };
 use muster_verify::Opening;
 use serde::{Deserialize, Serialize};
@@ -183,6 +185,56 @@ pub enum Action {
         /// What it found.
         finding: Finding,
     },
+    /// Registers the signer as a validator, or changes its commission.
+    ValidatorSet {
+        /// What it keeps of the rewards before they are shared out, in hundredths of a per cent.
+        commission_bps: u32,
+    },
+    /// Adds `mst` to the signer's own stake as a validator.
+    StakeAdd {
+        /// How much `mst`.
+        amount: Amount,
+    },
+    /// Stakes `mst` with a validator.
+    Delegate {
+        /// With whom; not the signer.
+        validator: AccountId,
+        /// How much `mst`.
+        amount: Amount,
+    },
+    /// Takes stake back: it unbonds, and can be claimed after `stake_unbonding_ms`.
+    Unstake {
+        /// Where it is staked; the signer itself for its own stake.
+        validator: AccountId,
+        /// How much `mst`.
+        amount: Amount,
+    },
+    /// Pays out stake that has unbonded.
+    UnstakeClaim {
+        /// Which; the signer's.
+        entry: UnbondingId,
+    },
+    /// Pays out the signer's share of a validator's rewards.
+    RewardClaim {
+        /// Whose; the signer delegates to it.
+        validator: AccountId,
+    },
+    /// Lets the signer, a jailed validator, back after its time.
+    ValidatorUnjail {},
+    /// Proposes to change parameters. Costs `proposal_fee`, which goes to the validators.
+    Propose {
+        /// What it is about, for people.
+        title: String,
+        /// The new values; each parameter at most once.
+        changes: Vec<ParamChange>,
+    },
+    /// Votes on a proposal with the signer's stake, or changes its vote.
+    Vote {
+        /// Which proposal.
+        proposal: ProposalId,
+        /// How.
+        choice: Choice,
+    },
 }
 
 impl Action {
@@ -196,6 +248,9 @@ impl Action {
             Self::BisectReveal { openings, .. } => {
                 u64::try_from(openings.len()).unwrap_or(u64::MAX).max(1)
             }
+            Self::Delegate { .. } | Self::Unstake { .. } => 2,
+            // A vote is looked at again, with all its voter's delegations, when it is tallied.
+            Self::Propose { .. } | Self::Vote { .. } => 4,
             _ => 1,
         }
     }

@@ -3,7 +3,7 @@
 use crate::{
     Action, Reject, Tx, account,
     ctx::{By, Ctx, Env},
-    dispute, escrow, job, market, provider,
+    dispute, escrow, job, market, provider, stake, vote,
 };
 
 /// What can be checked without the state, cheaply and first.
@@ -63,5 +63,14 @@ fn dispatch(ctx: &mut Ctx<'_>, by: &By, action: &Action) -> Result<(), Reject> {
         Action::StepVote { dispute, finding } => {
             dispute::challenge::vote::run(ctx, by, dispute, *finding)
         }
+        Action::ValidatorSet { commission_bps } => stake::set::run(ctx, by, *commission_bps),
+        Action::StakeAdd { amount } => stake::add::run(ctx, by, *amount),
+        Action::Delegate { validator, amount } => stake::delegate::run(ctx, by, validator, *amount),
+        Action::Unstake { validator, amount } => stake::unstake::run(ctx, by, validator, *amount),
+        Action::UnstakeClaim { entry } => stake::claim::run(ctx, by, entry),
+        Action::RewardClaim { validator } => stake::reward::run(ctx, by, validator),
+        Action::ValidatorUnjail {} => stake::unjail::run(ctx, by),
+        Action::Propose { title, changes } => vote::propose::run(ctx, by, title, changes),
+        Action::Vote { proposal, choice } => vote::cast::run(ctx, by, proposal, *choice),
     }
 }

@@ -11,7 +11,8 @@
 //! 6. closed leases whose challenge window has ended are settled;
 //! 7. offers that have ended leave the market;
 //! 8. orders clear (see [`crate::market`]);
-//! 9. the block's fees are paid out (see [`crate::account`]).
+//! 9. the block's fees are paid out (see [`crate::account`]);
+//! 10. votes that have ended are tallied, and what passed takes effect (see [`crate::vote`]).
 
 use crate::{
     Event, Head, Params, Reject, Tx, account, apply,
@@ -19,6 +20,7 @@ use crate::{
     event::event_root,
     keys, limits, market,
     state::{Changes, Scratch, State},
+    vote,
 };
 use borsh::{BorshDeserialize, BorshSerialize};
 use muster_types::{AccountId, Amount, Hash, Millis, Signing, TxId};
@@ -187,6 +189,7 @@ impl<'a> BlockBuilder<'a> {
         market::due::run(&mut ctx);
         market::clear::run(&mut ctx);
         account::fees::run(&mut ctx);
+        vote::due::run(&mut ctx);
         let Effects { changes, events, fees: _ } = ctx.into_effects();
         let event_root = event_root(all_events(&receipts, &events));
         BlockOutcome { changes, receipts, events, event_root }

@@ -4,11 +4,13 @@ use crate::{
     dispute::{ChallengeStatus, DisputeStatus},
     market::CloseReason,
     provider::ProviderStatus,
+    stake::ValidatorStatus,
+    vote::{Choice, ProposalStatus},
 };
 use borsh::{BorshDeserialize, BorshSerialize};
 use muster_types::{
     AccountId, Amount, Asset, DisputeId, EscrowId, Hash, HostId, JobId, LeaseId, Millis, OrderId,
-    Rate, codec, merkle,
+    ProposalId, Rate, UnbondingId, codec, merkle,
 };
 use serde::{Deserialize, Serialize};
 
@@ -278,6 +280,97 @@ pub enum Event {
         compensated: Amount,
         /// What of it was destroyed.
         burned: Amount,
+    },
+    /// A validator registered, or its terms, its state or its stake changed.
+    ValidatorChanged {
+        /// Which validator.
+        validator: AccountId,
+        /// Where it stands now.
+        status: ValidatorStatus,
+        /// Its commission now, in hundredths of a per cent.
+        commission_bps: u32,
+        /// Its own stake now, `mst`.
+        own: Amount,
+        /// What others stake with it now, `mst`.
+        delegated: Amount,
+    },
+    /// Somebody staked with a validator.
+    Delegated {
+        /// Who.
+        delegator: AccountId,
+        /// With whom.
+        validator: AccountId,
+        /// How much `mst`.
+        amount: Amount,
+    },
+    /// Stake was taken back and began to unbond.
+    Unstaked {
+        /// What unbonds.
+        entry: UnbondingId,
+        /// Whose.
+        owner: AccountId,
+        /// Where it was staked.
+        validator: AccountId,
+        /// How much `mst`.
+        amount: Amount,
+        /// Steady time from which it can be claimed.
+        until: Millis,
+    },
+    /// Stake that had unbonded was paid out.
+    UnstakeClaimed {
+        /// What unbonded.
+        entry: UnbondingId,
+        /// Whose.
+        owner: AccountId,
+        /// How much `mst`, after what it was slashed by meanwhile.
+        amount: Amount,
+    },
+    /// A delegator was paid its share of the rewards.
+    RewardPaid {
+        /// Who.
+        delegator: AccountId,
+        /// Of whose rewards.
+        validator: AccountId,
+        /// How much `usd`.
+        amount: Amount,
+    },
+    /// A validator lost stake and was jailed.
+    ValidatorSlashed {
+        /// Who.
+        validator: AccountId,
+        /// How much `mst` in all, own and delegated; the two parts below add up to it.
+        amount: Amount,
+        /// To the harmed.
+        compensated: Amount,
+        /// Destroyed.
+        burned: Amount,
+        /// Steady time until which it is jailed.
+        jailed_until: Millis,
+    },
+    /// A proposal was made.
+    ProposalMade {
+        /// Which proposal.
+        proposal: ProposalId,
+        /// By whom.
+        proposer: AccountId,
+        /// Steady time until which it is voted on.
+        until: Millis,
+    },
+    /// Somebody voted on a proposal, or changed its vote.
+    Voted {
+        /// Which proposal.
+        proposal: ProposalId,
+        /// Who.
+        voter: AccountId,
+        /// How.
+        choice: Choice,
+    },
+    /// A proposal's vote ended, or it took effect, or failed to.
+    ProposalChanged {
+        /// Which proposal.
+        proposal: ProposalId,
+        /// Where it stands now.
+        status: ProposalStatus,
     },
 }
 

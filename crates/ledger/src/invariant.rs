@@ -3,7 +3,7 @@
 //!
 //! | invariant | says |
 //! |---|---|
-//! | `money is conserved` | for each asset: issued = accounts + bonds + escrows + challengers' bonds + burned |
+//! | `money is conserved` | for each asset: issued = accounts + bonds + escrows + challengers' bonds + stakes + rewards held + burned |
 //! | `capacity is not oversold` | a host's used capacity is the sum of what its open leases take, and fits |
 //! | `escrow adds up` | deposited = balance + withheld + paid + refunded, and each is the sum of its parts |
 //! | `pay is covered` | paid <= accrued, and accrued + shortfall <= floor(rate x covered) |
@@ -11,6 +11,10 @@
 //! | `pledges fit the bond` | a provider's pledged part is the sum of its leases' pledges, and within the bond |
 //! | `counters match` | every counter is the number of what it counts |
 //! | `steady time is behind` | steady time is not ahead of block time |
+//! | `stake adds up` | a pool's shares are the sum of its parts' and no fewer than its tokens; there are tokens exactly where there are shares; active stake is the sum of the active validators'; the rewards held cover what delegators are owed and what is carried |
+//! | `votes are counted` | a proposal that is voted on has as many ballots as it counts, any other has none |
+
+mod stake;
 
 use crate::{
     State,
@@ -71,6 +75,7 @@ pub fn check(state: &dyn State) -> Result<(), Broken> {
     for (id, lease) in keys::LEASES.scan(state, &(), None) {
         books.check_lease(state, &id, &lease)?;
     }
+    stake::check(state)?;
     if let Some(head) = keys::HEAD.get(state, &()) {
         require(head.steady <= head.now, STEADY, &"head", &head)?;
     }
@@ -122,6 +127,7 @@ fn money(state: &dyn State) -> Result<(), Broken> {
         add(&mut usd, account.usd, MONEY)?;
         add(&mut mst, account.mst, MONEY)?;
     }
+    stake::money(state, &mut usd, &mut mst)?;
     for (_, provider) in keys::PROVIDERS.scan(state, &(), None) {
         add(&mut usd, provider.bond, MONEY)?;
     }

@@ -16,6 +16,12 @@
 //! | 1 | 6 [`JOBS`] | job | [`Job`] |
 //! | 1 | 7 [`DISPUTES`] | dispute | [`Dispute`] |
 //! | 1 | 8 [`CHALLENGES`] | dispute | [`Challenge`] |
+//! | 0 | 40 [`STAKE`] | (none) | the stake of all active validators, `mst` |
+//! | 1 | 40 [`STAKERS`] | account | [`Validator`] |
+//! | 1 | 41 [`DELEGATIONS`] | delegator, validator | [`Delegation`] |
+//! | 1 | 42 [`UNBONDINGS`] | unbonding | [`Unbonding`] |
+//! | 1 | 43 [`PROPOSALS`] | proposal | [`Proposal`] |
+//! | 1 | 44 [`BALLOTS`] | proposal, account | [`Ballot`] |
 //! | [`DERIVED`] | the indexes below | | (empty) |
 //!
 //! Keys whose first byte is at least [`DERIVED`] are indexes over the records: never hashed, and
@@ -32,11 +38,14 @@ use crate::{
     market::{Lease, Order},
     param::Params,
     provider::{Host, Provider},
+    stake::{Delegation, Unbonding, Validator},
     state::{Scratch, State},
+    vote::{Ballot, Proposal},
 };
 use borsh::{BorshDeserialize, BorshSerialize};
 use muster_types::{
-    AccountId, DisputeId, EscrowId, Hash, HostId, JobId, LeaseId, Millis, OrderId, Rate, codec,
+    AccountId, Amount, DisputeId, EscrowId, Hash, HostId, JobId, LeaseId, Millis, OrderId,
+    ProposalId, Rate, UnbondingId, codec,
 };
 use std::marker::PhantomData;
 
@@ -123,6 +132,27 @@ pub const CHALLENGES_DUE: Index<(Millis, DisputeId)> = Table::new(DERIVED, 21);
 /// Leases whose commitment is not final, by the height at which it becomes so.
 pub const DRAWS_DUE: Index<(u64, LeaseId)> = Table::new(DERIVED, 22);
 
+/// The stake of all active validators, own and delegated, `mst`: what a quorum is a part of.
+pub const STAKE: Item<Amount> = Table::new(ITEMS, 40);
+/// Who staked as validators, in the committee ([`VALIDATORS`]) or not.
+pub const STAKERS: Table<AccountId, Validator> = Table::new(RECORDS, 40);
+/// Delegations: by (delegator, validator).
+pub const DELEGATIONS: Table<(AccountId, AccountId), Delegation> = Table::new(RECORDS, 41);
+/// Stake that is unbonding.
+pub const UNBONDINGS: Table<UnbondingId, Unbonding> = Table::new(RECORDS, 42);
+/// Proposals.
+pub const PROPOSALS: Table<ProposalId, Proposal> = Table::new(RECORDS, 43);
+/// The votes on proposals that are not tallied yet: by (proposal, voter).
+pub const BALLOTS: Table<(ProposalId, AccountId), Ballot> = Table::new(RECORDS, 44);
+/// The delegations to a validator: (validator, delegator).
+pub const DELEGATIONS_BY_VALIDATOR: Index<(AccountId, AccountId)> = Table::new(DERIVED, 140);
+/// What an account unbonds.
+pub const UNBONDINGS_BY_OWNER: Index<(AccountId, UnbondingId)> = Table::new(DERIVED, 141);
+/// Proposals that are voted on, by the steady time at which voting ends.
+pub const VOTING_DUE: Index<(Millis, ProposalId)> = Table::new(DERIVED, 142);
+/// Proposals that passed, by the steady time at which they take effect.
+pub const EFFECT_DUE: Index<(Millis, ProposalId)> = Table::new(DERIVED, 143);
+
 /// A part of a storage key. Encodings sort as the values do.
 pub trait Key: Sized {
     /// Appends the encoding.
@@ -170,7 +200,7 @@ macro_rules! id_key {
     )*};
 }
 
-id_key!(AccountId, OrderId, LeaseId, EscrowId, JobId, DisputeId);
+id_key!(AccountId, OrderId, LeaseId, EscrowId, JobId, DisputeId, UnbondingId, ProposalId);
 
 impl Key for HostId {
     fn write(&self, out: &mut Vec<u8>) {

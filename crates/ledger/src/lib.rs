@@ -16,7 +16,7 @@
 //!
 //! # How to re-implement it
 //! 1. Records and their life cycles: the tables in [`account`], [`provider`], [`market`],
-//!    [`escrow`], [`job`] and [`dispute`].
+//!    [`escrow`], [`job`], [`dispute`], [`stake`] and [`vote`].
 //! 2. Keys and encodings: [`keys`]. Derived keys are not part of what is agreed on.
 //! 3. A block, in this order: advance [`Head`]; each transaction: chain, expiry, signature,
 //!    account, nonce, fee ([`account`]), then its action; the block's end, in the order of
@@ -36,6 +36,7 @@
 //!     protocol: PROTOCOL,
 //!     validators: vec![validator],
 //!     balances: Default::default(),
+//!     stakes: Default::default(),
 //!     params: Params::default(),
 //! };
 //! let mut state = MemoryState::default();
@@ -72,8 +73,10 @@ pub mod market;
 pub mod param;
 pub mod provider;
 pub mod reject;
+pub mod stake;
 pub mod state;
 pub mod view;
+pub mod vote;
 
 pub use action::{Action, ProviderProfile, Tx};
 pub use block::{

@@ -65,3 +65,18 @@ pub const NETWORK_NAME_BYTES: usize = 64;
 
 /// Validators of a network.
 pub const VALIDATORS: usize = 256;
+
+/// Validators to whom one account delegates at a time.
+pub const DELEGATIONS: usize = 16;
+
+/// Votes on one proposal, delegators' and validators' together.
+pub const VOTES_PER_PROPOSAL: usize = 1024;
+
+/// Proposals that are tallied in one block; the rest waits for the next block.
+pub const TALLIES_PER_BLOCK: usize = 1;
+
+/// Parameters that one proposal changes.
+pub const PROPOSAL_CHANGES: usize = 32;
+
+/// Bytes of a proposal's title.
+pub const TITLE_BYTES: usize = 256;

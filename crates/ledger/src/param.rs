@@ -169,6 +169,31 @@ params! { |p|
     bisect_arity: u32 = 16, u128::from(*muster_verify::ARITY.start()), u128::from(*muster_verify::ARITY.end());
     /// How long each side of a challenge may think in all, in steady time.
     dispute_clock_ms: Millis = Millis(60_000), 1, 30 * DAY;
+    /// The least own stake, `mst`, with which a validator's stake counts.
+    validator_stake_min: Amount = Amount::from_units(1), 1, 1_000_000_000 * USD;
+    /// How long stake stays locked, and can be slashed, after it is taken back, in steady time.
+    stake_unbonding_ms: Millis = Millis(1_209_600_000), p.windows_ms(), 365 * DAY;
+    /// The most by which a commission rises at a time ...
+    commission_step_bps: u32 = 100, 0, BPS;
+    /// ... and how long it stands before it can rise, in steady time.
+    commission_interval_ms: Millis = Millis(86_400_000), 0, 365 * DAY;
+    /// How long a slashed validator is jailed, in steady time.
+    jail_ms: Millis = Millis(600_000), 0, 365 * DAY;
+    /// The part of its stake that a validator loses for a vote against a verdict.
+    slash_wrong_vote_bps: u32 = 100, 0, BPS;
+    /// The least stake with which one proposes, `mst`.
+    proposal_stake_min: Amount = Amount::from_units(1), 1, 1_000_000_000 * USD;
+    /// What a proposal costs beside its transaction's fee.
+    proposal_fee: Amount = Amount::from_units(1), 0, 1_000_000 * USD;
+    /// The least stake with which one votes, `mst`.
+    vote_stake_min: Amount = Amount::from_units(1), 1, 1_000_000_000 * USD;
+    /// How long a proposal is voted on, in steady time. No longer than unbonding takes, so that no
+    /// stake fills the places of two voters.
+    vote_period_ms: Millis = Millis(259_200_000), 1, p.stake_unbonding_ms.number();
+    /// The part of all active stake that must vote for a proposal to pass.
+    vote_quorum_bps: u32 = 3_334, 1, BPS;
+    /// How long after its vote a proposal takes effect, in steady time.
+    vote_delay_ms: Millis = Millis(86_400_000), 0, 365 * DAY;
 }
 
 /// A parameter out of its bounds.

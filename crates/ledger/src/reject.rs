@@ -67,7 +67,8 @@ pub enum Reject {
     /// The named thing does not exist.
     #[error("no such {kind}")]
     NotFound {
-        /// `provider`, `host`, `order`, `lease`, `escrow`, `job`, `dispute` or `challenge`.
+        /// `provider`, `host`, `order`, `lease`, `escrow`, `job`, `dispute`, `challenge`,
+        /// `validator`, `delegation`, `unbonding`, `proposal` or `parameter`.
         kind: Cow<'static, str>,
     },
     /// Somebody else's.
@@ -106,6 +107,14 @@ pub enum Reject {
     /// It was done already.
     #[error("this was done already")]
     Duplicate,
+    /// The stake is too small for this.
+    #[error("needs a stake of {needed} mst, there is {available}: stake or delegate more")]
+    InsufficientStake {
+        /// What it takes.
+        needed: Amount,
+        /// What is there.
+        available: Amount,
+    },
 }
 
 impl Reject {
@@ -130,6 +139,7 @@ impl Reject {
             Self::TooEarly { .. } => "too_early",
             Self::NoContradiction => "no_contradiction",
             Self::Duplicate => "duplicate",
+            Self::InsufficientStake { .. } => "insufficient_stake",
         }
     }
 

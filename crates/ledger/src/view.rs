@@ -1,5 +1,6 @@
 //! Reading the state: typed look-ups for the API. Everything is `O(log n)` or in proportion to
-//! what is returned, but [`providers`] and [`quote`], which look at every provider or host.
+//! what is returned, but [`quote`], which looks at hosts, and [`providers`], [`stakers`] and
+//! [`proposals`], which return all there are.
 
 use crate::{
     Head, Params, State, Supply,
@@ -10,9 +11,14 @@ use crate::{
     keys::{self, Index, Key, Record},
     market::{Lease, Offers, Order},
     provider::{Host, Provider, risk},
+    stake::{Delegation, Unbonding, Validator},
+    vote::{Ballot, Proposal},
 };
 use muster_market::{Explanation, Terms, explain};
-use muster_types::{AccountId, DisputeId, EscrowId, HostId, JobId, LeaseId, OrderId};
+use muster_types::{
+    AccountId, Amount, DisputeId, EscrowId, HostId, JobId, LeaseId, OrderId, ProposalId,
+    UnbondingId,
+};
 
 /// Where the chain is; `None` before genesis.
 #[must_use]
@@ -219,4 +225,66 @@ pub fn quote(state: &dyn State, terms: &Terms) -> Explanation {
     let everybody = |_: &muster_market::HostView| true;
     let book = Offers::new(state, &params, height, &everybody);
     explain(&book, terms, &params.rules(), now)
+}
+
+/// A validator's stake; `None` for an account that never registered as one, in the committee
+/// ([`validators`]) or not.
+#[must_use]
+pub fn validator(state: &dyn State, id: &AccountId) -> Option<Validator> {
+    keys::STAKERS.get(state, id)
+}
+
+/// Everybody who registered as a validator, by account.
+#[must_use]
+pub fn stakers(state: &dyn State) -> Vec<(AccountId, Validator)> {
+    keys::STAKERS.scan(state, &(), None).collect()
+}
+
+/// The stake of all active validators, own and delegated, `mst`.
+#[must_use]
+pub fn stake_total(state: &dyn State) -> Amount {
+    keys::STAKE.get(state, &()).unwrap_or_default()
+}
+
+/// What an account delegates, by validator. Its worth is [`Validator::worth`].
+#[must_use]
+pub fn delegations_of(state: &dyn State, delegator: &AccountId) -> Vec<(AccountId, Delegation)> {
+    let all = keys::DELEGATIONS.scan(state, delegator, None);
+    all.map(|((_, validator), delegation)| (validator, delegation)).collect()
+}
+
+/// What others delegate to a validator, by delegator.
+#[must_use]
+pub fn delegations_to(state: &dyn State, validator: &AccountId) -> Vec<(AccountId, Delegation)> {
+    let all = keys::DELEGATIONS_BY_VALIDATOR.scan(state, validator, None);
+    all.filter_map(|((_, delegator), ())| {
+        let delegation = keys::DELEGATIONS.get(state, &(delegator, *validator));
+        delegation.map(|delegation| (delegator, delegation))
+    })
+    .collect()
+}
+
+/// What an account unbonds. Its worth is [`Validator::unbonding_worth`].
+#[must_use]
+pub fn unbondings_of(state: &dyn State, owner: &AccountId) -> Vec<(UnbondingId, Unbonding)> {
+    indexed(state, keys::UNBONDINGS_BY_OWNER, *owner, None).collect()
+}
+
+/// A proposal.
+#[must_use]
+pub fn proposal(state: &dyn State, id: &ProposalId) -> Option<Proposal> {
+    keys::PROPOSALS.get(state, id)
+}
+
+/// Every proposal, by id.
+#[must_use]
+pub fn proposals(state: &dyn State) -> Vec<(ProposalId, Proposal)> {
+    keys::PROPOSALS.scan(state, &(), None).collect()
+}
+
+/// The votes on a proposal that is not tallied yet, by voter.
+#[must_use]
+pub fn ballots(state: &dyn State, proposal: &ProposalId) -> Vec<(AccountId, Ballot)> {
+    let all = keys::BALLOTS.scan(state, proposal, None);
+    all.map(|((_, voter), ballot)| (voter, ballot)).collect()
 }

@@ -56,6 +56,7 @@ impl Node {
             protocol: PROTOCOL,
             validators: vec![AccountId::default()],
             balances: accounts.iter().map(|account| (*account, balance)).collect(),
+            stakes: BTreeMap::new(),
             params: Params::default(),
         };
         let mut state = MemoryState::default();

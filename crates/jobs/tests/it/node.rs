@@ -88,6 +88,7 @@ impl Node {
             protocol: PROTOCOL,
             validators: vec![validator().account()],
             balances: all.map(|account| (account, balance)).collect(),
+            stakes: BTreeMap::new(),
             params: params(),
         };
         let mut state = MemoryState::default();

@@ -17,6 +17,9 @@
 //! could ever be lost. What a tenant that withholds its evidence can do is delay a settlement, by
 //! the window and one verdict at most.
 //!
+//! A validator that named another output than the verdict loses a part of its stake
+//! ([`crate::stake`]); one that could not get the evidence loses nothing.
+//!
 //! Re-execution happens off the block path and enters as votes; a dispute never stalls a block.
 
 pub mod challenge;

@@ -1,4 +1,5 @@
-//! The end of a dispute: who claimed otherwise is slashed, everybody else is free of it.
+//! The end of a dispute: who claimed otherwise is slashed, and so is a validator that voted for
+//! another output than the verdict; everybody else is free of it.
 
 use super::{Dispute, DisputeStatus};
 use crate::{
@@ -7,6 +8,7 @@ use crate::{
     job::TaskOutput,
     market::{CloseReason, Lease, LeaseStatus, close, settled},
     provider::{Provider, slash},
+    stake,
 };
 use muster_types::{AccountId, DisputeId, LeaseId};
 
@@ -44,6 +46,13 @@ fn end(
     }
     for claim in &dispute.claims {
         settled::settle_if_clear(ctx, &claim.lease)?;
+    }
+    let DisputeStatus::Judged { output } = status else { return Ok(()) };
+    for vote in &dispute.votes {
+        if vote.output.is_some_and(|named| named != output) {
+            let bps = ctx.env.params.slash_wrong_vote_bps;
+            stake::slash::slash(ctx, &vote.validator, bps, &[])?;
+        }
     }
     Ok(())
 }

@@ -3,9 +3,12 @@ use crate::{
     Action, MemoryState, Scratch,
     dispute::{Challenge, ChallengeStatus},
     keys::Record,
+    stake::{Delegation, Unbonding, Validator, ValidatorStatus},
     tests::{World, chain, nanos, usd, world::id},
+    view,
+    vote::{Choice, ParamChange, Proposal, ProposalStatus},
 };
-use muster_types::{DisputeId, Millis, Rate};
+use muster_types::{DisputeId, Millis, ProposalId, Rate};
 
 /// A state with one of everything in which all holds.
 fn sound() -> (World, EscrowId, JobId, LeaseId) {
@@ -16,6 +19,15 @@ fn sound() -> (World, EscrowId, JobId, LeaseId) {
     let lease = w.active("ann", escrow, Some(job));
     w.beat(500);
     w.ok("bob", Action::EscrowOpen { deposit: usd(3) });
+    w.ok("eve", Action::ValidatorSet { commission_bps: 0 });
+    w.ok("eve", Action::StakeAdd { amount: usd(3) });
+    w.ok("bob", Action::Delegate { validator: id("eve"), amount: usd(3) });
+    w.ok("bob", Action::Unstake { validator: id("eve"), amount: usd(1) });
+    w.ok("eve", Action::Unstake { validator: id("eve"), amount: usd(1) });
+    let changes = vec![ParamChange { name: "visit_max".into(), value: 7 }];
+    let (receipt, _) = w.ok("eve", Action::Propose { title: "t".into(), changes });
+    let proposal = ProposalId::derive(&receipt.tx);
+    w.ok("eve", Action::Vote { proposal, choice: Choice::Yes });
     assert_eq!(check(&w.state), Ok(()));
     (w, escrow, job, lease)
 }
@@ -100,6 +112,65 @@ fn a_challengers_bond_is_money_and_an_open_challenge_is_counted() {
     ];
     for (invariant, broken) in table {
         assert_eq!(check(&broken).map_err(|broken| broken.invariant), Err(invariant));
+    }
+}
+
+#[test]
+fn stake_that_does_not_add_up_is_found_and_named() {
+    let (w, ..) = sound();
+    let (state, eve, bob) = (&w.state, id("eve"), id("bob"));
+    let validator = |change: fn(&mut Validator)| changed(state, &eve, change);
+    let delegation = |change: fn(&mut Delegation)| changed(state, &(bob, eve), change);
+    let bobs = view::unbondings_of(state, &bob)[0].0;
+    let unbonding = |change: fn(&mut Unbonding)| changed(state, &bobs, change);
+    let proposal = view::proposals(state)[0].0;
+    let proposals = |change: fn(&mut Proposal)| changed(state, &proposal, change);
+    let without = |key: Vec<u8>| {
+        let mut state = state.clone();
+        state.0.remove(&key);
+        state
+    };
+    let table = [
+        (MONEY, validator(|validator| validator.own = usd(7))),
+        (MONEY, validator(|validator| validator.delegated.tokens = usd(1))),
+        (MONEY, validator(|validator| validator.own_unbonding.tokens = usd(2))),
+        (MONEY, validator(|validator| validator.delegated_unbonding.tokens = usd(2))),
+        (MONEY, validator(|validator| validator.rewards.held = nanos(1))),
+        (stake::STAKE, validator(|validator| validator.rewards.carried = nanos(1))),
+        (stake::STAKE, validator(|validator| validator.rewards.per_share = 1 << 64)),
+        (stake::STAKE, validator(|validator| validator.delegated.shares += 1)),
+        (stake::STAKE, validator(|validator| validator.delegated.epoch = 1)),
+        (stake::STAKE, validator(|validator| validator.own_unbonding.shares += 1)),
+        (stake::STAKE, validator(|validator| validator.delegated_unbonding.shares -= 1)),
+        (stake::STAKE, validator(|validator| validator.status = ValidatorStatus::Registered)),
+        (stake::STAKE, delegation(|delegation| delegation.part.shares -= 1)),
+        (stake::STAKE, delegation(|delegation| delegation.part.shares = u128::MAX)),
+        (stake::STAKE, unbonding(|unbonding| unbonding.part.epoch = 1)),
+        (stake::STAKE, unbonding(|unbonding| unbonding.owner = unbonding.validator)),
+        (stake::STAKE, unbonding(|unbonding| unbonding.validator = AccountId::default())),
+        (stake::STAKE, without(keys::DELEGATIONS.key(&(bob, eve)))),
+        (stake::STAKE, without(keys::STAKE.key(&()))),
+        (stake::VOTES, proposals(|proposal| proposal.votes = 2)),
+        (stake::VOTES, proposals(|proposal| proposal.status = ProposalStatus::Rejected)),
+        (stake::VOTES, without(keys::BALLOTS.key(&(proposal, eve)))),
+        (stake::VOTES, without(keys::PROPOSALS.key(&proposal))),
+    ];
+    for (index, (invariant, broken)) in table.into_iter().enumerate() {
+        let found = check(&broken).map_err(|broken| broken.invariant);
+        assert_eq!(found, Err(invariant), "row {index}");
+    }
+    // Shares and tokens that agree with their parts and not with each other.
+    for change in [(0, 0, 1), (5, 5, 4), (0, 5, 5), (6, 5, 5)] {
+        let (tokens, shares, parts) = change;
+        let mut state = changed::<Validator>(state, &eve, |validator| {
+            validator.delegated.tokens = nanos(tokens);
+            validator.delegated.shares = shares;
+            validator.own = usd(2).checked_add(usd(2)).unwrap().checked_sub(nanos(tokens)).unwrap();
+        });
+        state = changed::<Delegation>(&state, &(bob, eve), |delegation| {
+            delegation.part.shares = parts;
+        });
+        assert_eq!(check(&state).map_err(|broken| broken.invariant), Err(stake::STAKE));
     }
 }
 

@@ -51,6 +51,7 @@ impl Random {
 
 const PROVIDERS: [&str; 3] = ["pat", "quin", "rob"];
 const TENANTS: [&str; 3] = ["ann", "bob", "pat"];
+const COMMITTEE: [&str; 4] = ["val", "eve", "bob", "rob"];
 
 /// What exists, to act on.
 struct Things {
@@ -59,6 +60,8 @@ struct Things {
     orders: Vec<OrderId>,
     leases: Vec<LeaseId>,
     disputes: Vec<DisputeId>,
+    unbondings: Vec<(AccountId, UnbondingId)>,
+    proposals: Vec<ProposalId>,
 }
 
 impl Things {
@@ -77,6 +80,11 @@ impl Things {
             orders: view::waiting_orders(state).into_iter().map(|(id, _)| id).collect(),
             leases: leases.into_iter().map(|(id, _)| id).collect(),
             disputes: view::open_disputes(state).into_iter().map(|(id, _)| id).collect(),
+            unbondings: keys::UNBONDINGS_BY_OWNER
+                .scan(state, &(), None)
+                .map(|(key, ())| key)
+                .collect(),
+            proposals: keys::VOTING_DUE.scan(state, &(), None).map(|((_, id), ())| id).collect(),
         }
     }
 }
@@ -252,17 +260,70 @@ fn by_anybody(w: &World, random: &mut Random, things: &Things) -> Option<(&'stat
         }
         _ => {
             let dispute = random.pick(&things.disputes)?;
-            let output = u8::try_from(random.below(4)).unwrap();
-            let output = (output < 3).then(|| result(output));
-            let who = random.pick(&["val", "eve", "bob"])?;
+            let output = if random.chance(70) { 1 } else { random.below(4) };
+            let output = (output < 3).then(|| result(u8::try_from(output).unwrap()));
+            let who = random.pick(&COMMITTEE)?;
             (who, Action::DisputeVote { dispute, output })
+        }
+    })
+}
+
+fn by_staker(w: &World, random: &mut Random, things: &Things) -> Option<(&'static str, Action)> {
+    let who = random.pick(&PEOPLE)?;
+    let staker = random.pick(&COMMITTEE)?;
+    let validator = id(staker);
+    let owner = |account: AccountId| PEOPLE.into_iter().find(|who| id(who) == account);
+    // Half of it at most, so that something is left to go on with.
+    let some = |all: Amount, random: &mut Random| {
+        all.mul_div_floor(u128::from(random.below(1_000)) + 1, 2_000).unwrap()
+    };
+    Some(match random.below(12) {
+        0 => {
+            let commission_bps = u32::try_from(random.below(10_050)).unwrap();
+            (staker, Action::ValidatorSet { commission_bps })
+        }
+        1 => (staker, Action::StakeAdd { amount: some(w.account(staker).mst, random) }),
+        2 => (staker, Action::ValidatorUnjail {}),
+        3 | 4 => {
+            let amount = some(w.account(who).mst, random);
+            (who, Action::Delegate { validator, amount })
+        }
+        5 | 6 => {
+            let record = view::validator(&w.state, &validator)?;
+            let delegation = keys::DELEGATIONS.get(&w.state, &(id(who), validator));
+            let all = match delegation {
+                Some(delegation) => record.worth(&delegation),
+                None => record.own,
+            };
+            let who = if delegation.is_some() { who } else { staker };
+            (who, Action::Unstake { validator, amount: some(all, random) })
+        }
+        7 => {
+            let (account, entry) = random.pick(&things.unbondings)?;
+            (owner(account)?, Action::UnstakeClaim { entry })
+        }
+        8 => (who, Action::RewardClaim { validator }),
+        9 => {
+            let names = ["retry_max", "slash_wrong_vote_bps", "newcomer_premium_bps", "none_such"];
+            let change = |random: &mut Random| vote::ParamChange {
+                name: random.pick(&names).unwrap_or_default().to_owned(),
+                value: u128::from(random.below(12_000)),
+            };
+            let changes = (0..random.below(3)).map(|_| change(random)).collect();
+            (who, Action::Propose { title: "other numbers".into(), changes })
+        }
+        _ => {
+            let proposal = random.pick(&things.proposals)?;
+            let choices = [vote::Choice::Yes, vote::Choice::Yes, vote::Choice::No];
+            let choice = random.pick(&choices)?;
+            (random.pick(&[who, staker])?, Action::Vote { proposal, choice })
         }
     })
 }
 
 fn run(seed: u64, blocks: u64, kinds: &mut BTreeMap<&'static str, u64>) {
     let mut random = Random(seed);
-    let mut w = World::with(&["val", "eve", "bob"], |params| {
+    let mut w = World::with(&COMMITTEE, |params| {
         let defaults = Params::default();
         params.fee_per_byte = defaults.fee_per_byte;
         params.fee_per_unit = defaults.fee_per_unit;
@@ -271,7 +332,17 @@ fn run(seed: u64, blocks: u64, kinds: &mut BTreeMap<&'static str, u64>) {
         params.dispute_clock_ms = Millis(8_000);
         params.unbonding_ms = Millis(110_000);
         params.retry_max = 3;
+        params.stake_unbonding_ms = Millis(76_000);
+        params.vote_period_ms = Millis(5_000);
+        params.vote_delay_ms = Millis(2_000);
+        params.jail_ms = Millis(2_000);
+        params.commission_interval_ms = Millis(2_000);
+        params.commission_step_bps = 5_000;
     });
+    for who in COMMITTEE {
+        w.ok(who, Action::ValidatorSet { commission_bps: 500 });
+        w.ok(who, Action::StakeAdd { amount: usd(3) });
+    }
     for (who, price) in PROVIDERS.into_iter().zip(["1", "2", "3.5"]) {
         w.provider(who, price);
     }
@@ -283,9 +354,10 @@ fn run(seed: u64, blocks: u64, kinds: &mut BTreeMap<&'static str, u64>) {
         let things = Things::of(&w);
         let mut acts = Vec::new();
         for _ in 0..random.below(10) {
-            let act = match random.below(12) {
+            let act = match random.below(15) {
                 0..=3 => by_tenant(&w, &mut random, &things),
                 4..=8 => by_provider(&w, &mut random, &things),
+                10..=12 => by_staker(&w, &mut random, &things),
                 _ => by_anybody(&w, &mut random, &things),
             };
             acts.extend(act);
@@ -342,6 +414,15 @@ fn invariants_hold_after_every_block_of_random_actions() {
         "StepCalled",
         "StepVoted",
         "ChallengeClosed",
+        "ValidatorChanged",
+        "Delegated",
+        "Unstaked",
+        "UnstakeClaimed",
+        "RewardPaid",
+        "ValidatorSlashed",
+        "ProposalMade",
+        "Voted",
+        "ProposalChanged",
     ] {
         assert!(kinds.contains_key(kind), "{kind} never happened: {kinds:?}");
     }

@@ -29,7 +29,8 @@ fn all_codes() -> Vec<&'static str> {
             R::InsufficientBond { .. } => R::TooEarly { from: Millis(0), now: Millis(0) },
             R::TooEarly { .. } => R::NoContradiction,
             R::NoContradiction => R::Duplicate,
-            R::Duplicate => return None,
+            R::Duplicate => R::InsufficientStake { needed: zero, available: zero },
+            R::InsufficientStake { .. } => return None,
         })
     };
     let mut codes = Vec::new();
@@ -39,6 +40,10 @@ fn all_codes() -> Vec<&'static str> {
         current = next(&reject);
     }
     codes
+}
+
+fn one_change() -> Vec<crate::vote::ParamChange> {
+    vec![crate::vote::ParamChange { name: "visit_max".into(), value: 1 }]
 }
 
 #[test]
@@ -99,6 +104,8 @@ fn every_code_is_produced() {
     let commit = Action::ResultCommit { lease: one, root: hash(2), count: 2 };
     let provider = if w.lease(&one).provider() == id("pat") { "pat" } else { "quin" };
     seen.push(w.refused(provider, commit));
+
+    seen.push(w.refused("ann", Action::Propose { title: "t".into(), changes: one_change() }));
 
     seen.push(ctx::sum(Amount::MAX, Amount::from_nanos(1)).unwrap_err());
 

@@ -72,6 +72,7 @@ impl World {
                 .iter()
                 .map(|name| (id(name), Balance { usd: usd(1_000), mst: usd(10) }))
                 .collect(),
+            stakes: BTreeMap::new(),
             params,
         };
         let mut state = MemoryState::default();
