@@ -9,11 +9,12 @@
 //! 4. disputes past their deadline become void;
 //! 5. closed leases whose challenge window has ended are settled;
 //! 6. offers that have ended leave the market;
-//! 7. orders clear (see [`crate::market`]);
-//! 8. the block's fees are paid out (see [`crate::account`]).
+//! 7. pledges of duties that were left long enough ago are freed (see [`crate::bond`]);
+//! 8. orders clear (see [`crate::market`]);
+//! 9. the block's fees are paid out (see [`crate::account`]).
 
 use crate::{
-    Event, Head, Params, Reject, Tx, account, apply,
+    Event, Head, Params, Reject, Tx, account, apply, bond,
     ctx::{Ctx, Effects, Env, sum},
     event::event_root,
     keys, limits, market,
@@ -184,6 +185,7 @@ impl<'a> BlockBuilder<'a> {
         let mut ctx = Ctx::new(scratch, &env);
         ctx.fees = fees;
         market::due::run(&mut ctx);
+        bond::end_left(&mut ctx);
         market::clear::run(&mut ctx);
         account::fees::run(&mut ctx);
         let Effects { changes, events, fees: _ } = ctx.into_effects();

@@ -2,6 +2,7 @@
 
 use crate::{
     account::Account,
+    bond::Duty,
     dispute::Dispute,
     escrow::Escrow,
     job::Job,
@@ -27,5 +28,6 @@ pub fn rebuild_derived(state: &dyn State) -> Changes {
     keys::list_all::<Escrow>(state, &mut scratch);
     keys::list_all::<Job>(state, &mut scratch);
     keys::list_all::<Dispute>(state, &mut scratch);
+    keys::list_all::<Duty>(state, &mut scratch);
     scratch.into_changes()
 }

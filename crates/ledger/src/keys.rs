@@ -15,6 +15,12 @@
 //! | 1 | 5 [`ESCROWS`] | escrow | [`Escrow`] |
 //! | 1 | 6 [`JOBS`] | job | [`Job`] |
 //! | 1 | 7 [`DISPUTES`] | dispute | [`Dispute`] |
+//! | 0 | 20 [`OPEN_RATE`] | (none) | sum of the rates of all open leases |
+//! | 1 | 20 [`BONDS`] | account | [`Bond`] |
+//! | 1 | 21 [`DUTIES`] | account, [`crate::bond::DutyKind::id`] | [`Duty`] |
+//! | 1 | 22 [`SIGNED`] | provider, auditor | [`Signed`] |
+//! | 1 | 23 [`AFFILIATIONS`] | operator, provider | [`Affiliation`] |
+//! | 1 | 24 [`OPERATORS`] | account | [`Operator`] |
 //! | [`DERIVED`] | the indexes below | | (empty) |
 //!
 //! Keys whose first byte is at least [`DERIVED`] are indexes over the records: never hashed, and
@@ -23,14 +29,17 @@
 
 use crate::{
     account::Account,
+    auditor::Signed,
+    bond::{Bond, Duty},
     dispute::Dispute,
     escrow::Escrow,
     genesis::Supply,
     head::Head,
     job::Job,
     market::{Lease, Order},
+    neutrality::Operator,
     param::Params,
-    provider::{Host, Provider},
+    provider::{Host, Provider, affiliate::Affiliation},
     state::{Scratch, State},
 };
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -113,6 +122,21 @@ pub const CLOSED_DUE: Index<(Millis, LeaseId)> = Table::new(DERIVED, 17);
 pub const OVERDRAWN_DUE: Index<(Millis, EscrowId)> = Table::new(DERIVED, 18);
 /// Open disputes, by deadline (steady time).
 pub const DISPUTES_DUE: Index<(Millis, DisputeId)> = Table::new(DERIVED, 19);
+
+/// The sum of the rates of all open leases.
+pub const OPEN_RATE: Item<Rate> = Table::new(ITEMS, 20);
+/// Bonds.
+pub const BONDS: Table<AccountId, Bond> = Table::new(RECORDS, 20);
+/// Registered duties: (account, [`crate::bond::DutyKind::id`]).
+pub const DUTIES: Table<(AccountId, Hash), Duty> = Table::new(RECORDS, 21);
+/// What auditors signed: (provider, auditor).
+pub const SIGNED: Table<(AccountId, AccountId), Signed> = Table::new(RECORDS, 22);
+/// What operators declared: (operator, provider).
+pub const AFFILIATIONS: Table<(AccountId, AccountId), Affiliation> = Table::new(RECORDS, 23);
+/// What operators have leased.
+pub const OPERATORS: Table<AccountId, Operator> = Table::new(RECORDS, 24);
+/// Duties that are being left, by the block time at which their pledge is freed.
+pub const DUTIES_DUE: Index<(Millis, (AccountId, Hash))> = Table::new(DERIVED, 40);
 
 /// A part of a storage key. Encodings sort as the values do.
 pub trait Key: Sized {

@@ -61,3 +61,15 @@ pub const NETWORK_NAME_BYTES: usize = 64;
 
 /// Validators of a network.
 pub const VALIDATORS: usize = 256;
+
+/// Parts in which a bond unbonds by `BondUnbond`.
+pub const UNBONDING: usize = 16;
+
+/// Duties that one account registers, those that are being left included.
+pub const DUTIES: usize = 16;
+
+/// Auditors whose signatures on one provider are kept.
+pub const SIGNERS: usize = 16;
+
+/// Attributes in one signature of an auditor.
+pub const SIGNED_ATTRIBUTES: usize = 16;

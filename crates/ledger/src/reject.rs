@@ -67,13 +67,14 @@ pub enum Reject {
     /// The named thing does not exist.
     #[error("no such {kind}")]
     NotFound {
-        /// `provider`, `host`, `order`, `lease`, `escrow`, `job` or `dispute`.
+        /// `provider`, `host`, `order`, `lease`, `escrow`, `job`, `dispute`, `bond`, `registration`,
+        /// `signature` or `affiliation`.
         kind: Cow<'static, str>,
     },
     /// Somebody else's.
     #[error("only its {role} may do this")]
     NotYours {
-        /// `owner`, `tenant`, `provider` or `validator`.
+        /// `owner`, `tenant`, `provider`, `validator` or `auditor`.
         role: Cow<'static, str>,
     },
     /// The thing is in a state in which this cannot be done.

@@ -3,7 +3,7 @@
 use super::{World, world::key};
 use crate::{Action, Tx};
 use borsh::BorshDeserialize;
-use muster_types::codec;
+use muster_types::{Millis, codec};
 use proptest::prelude::*;
 
 /// Transactions of every shape that the harness knows, to be bent.
@@ -13,6 +13,7 @@ fn samples() -> Vec<Vec<u8>> {
     let escrow = w.open_escrow("ann", super::usd(10));
     let job = w.open_job("ann", escrow);
     let lease = w.grant("ann", escrow, Some(job), 1)[0];
+    let lease_provider = w.lease(&lease).provider();
     let acts = [
         w.order_for(escrow, Some(job), 3),
         Action::HostSet { index: 1, spec: w.spec("2") },
@@ -23,6 +24,12 @@ fn samples() -> Vec<Vec<u8>> {
             evidence: "nowhere".into(),
         },
         Action::ProviderSet { profile: Default::default() },
+        Action::AttributeSign {
+            provider: lease_provider,
+            attributes: [("tier".to_owned(), "3".to_owned())].into(),
+            until: Millis(9),
+        },
+        Action::ServiceRegister { name: "gateway".to_owned(), pledge: super::usd(1) },
     ];
     acts.into_iter().map(|action| codec::encode(&w.sign("ann", action))).collect()
 }
@@ -44,7 +51,7 @@ proptest! {
 
     #[test]
     fn arbitrary_actions_apply_or_are_refused(
-        variant in 0u8..24,
+        variant in 0u8..64,
         bytes in prop::collection::vec(any::<u8>(), 0..400),
     ) {
         let bytes = [vec![variant], bytes].concat();
