@@ -39,14 +39,14 @@ pub enum Action {
         /// The new description.
         profile: ProviderProfile,
     },
-    /// Adds `usd` to the signer's provider bond.
+    /// Adds `usd` to the signer's bond, which stands behind all its duties.
     BondAdd {
         /// How much.
         amount: Amount,
     },
-    /// Stops taking leases; when none is left the bond starts to unbond.
+    /// Stops taking leases; when none is left the free bond starts to unbond.
     ProviderDrain {},
-    /// Takes the bond back after the unbonding time.
+    /// Takes back what has unbonded for long enough.
     BondWithdraw {},
     /// Adds a host or changes it; from the next block its standing offer takes orders.
     HostSet {
@@ -235,6 +235,54 @@ pub enum Action {
         /// How.
         choice: Choice,
     },
+    /// Begins to take back a part of the signer's bond that no duty needs.
+    BondUnbond {
+        /// How much `usd`.
+        amount: Amount,
+    },
+    /// Takes orders again after the time in jail.
+    ProviderUnjail {},
+    /// Says that a provider is operated by the signer, or is no more. It counts where the
+    /// provider's profile says so too.
+    AffiliateSet {
+        /// Which provider.
+        provider: AccountId,
+        /// Whether it is.
+        affiliated: bool,
+    },
+    /// Registers the signer as an auditor, with a pledge out of its bond.
+    AuditorRegister {},
+    /// Ends the signer's work as an auditor; the pledge is freed after the unbonding time.
+    AuditorLeave {},
+    /// Signs what the signer, a registered auditor, found out about a provider; replaces what it
+    /// signed before.
+    AttributeSign {
+        /// About whom.
+        provider: AccountId,
+        /// What is true, at most [`crate::limits::SIGNED_ATTRIBUTES`] facts.
+        attributes: BTreeMap<String, String>,
+        /// Block time from which it holds no more.
+        until: Millis,
+    },
+    /// Takes back what an auditor signed about a provider.
+    AttributeRevoke {
+        /// About whom.
+        provider: AccountId,
+        /// Who signed; the signer is one of the two.
+        auditor: AccountId,
+    },
+    /// Registers a service of the signer with a pledge out of its bond, or raises the pledge.
+    ServiceRegister {
+        /// The service's name, 1 to 64 bytes.
+        name: String,
+        /// How much `usd` it locks in all.
+        pledge: Amount,
+    },
+    /// Ends a service; its pledge is freed after the unbonding time.
+    ServiceUnregister {
+        /// The service's name.
+        name: String,
+    },
 }
 
 impl Action {
@@ -251,6 +299,8 @@ impl Action {
             Self::Delegate { .. } | Self::Unstake { .. } => 2,
             // A vote is looked at again, with all its voter's delegations, when it is tallied.
             Self::Propose { .. } | Self::Vote { .. } => 4,
+            // These look through a list.
+            Self::AttributeSign { .. } | Self::ServiceRegister { .. } => 4,
             _ => 1,
         }
     }
@@ -287,4 +337,8 @@ pub struct ProviderProfile {
     pub sockets: Vec<String>,
     /// Facts that orders may ask for.
     pub attributes: BTreeMap<String, String>,
+    /// The account that operates it, where that is another one; counts once that account confirms
+    /// it by [`Action::AffiliateSet`].
+    #[serde(default)]
+    pub operator: Option<AccountId>,
 }

@@ -1,7 +1,7 @@
 //! Applying one transaction: envelope, fee, then the action.
 
 use crate::{
-    Action, Reject, Tx, account,
+    Action, Reject, Tx, account, auditor, bond,
     ctx::{By, Ctx, Env},
     dispute, escrow, job, market, provider, stake, vote,
 };
@@ -25,9 +25,9 @@ fn dispatch(ctx: &mut Ctx<'_>, by: &By, action: &Action) -> Result<(), Reject> {
             account::transfer::run(ctx, by, to, *asset, *amount)
         }
         Action::ProviderSet { profile } => provider::set::run(ctx, by, profile),
-        Action::BondAdd { amount } => provider::bond::add(ctx, by, *amount),
+        Action::BondAdd { amount } => bond::add::run(ctx, by, *amount),
         Action::ProviderDrain {} => provider::drain::run(ctx, by),
-        Action::BondWithdraw {} => provider::bond::withdraw(ctx, by),
+        Action::BondWithdraw {} => bond::withdraw::run(ctx, by),
         Action::HostSet { index, spec } => provider::host::set(ctx, by, *index, spec),
         Action::HostRemove { index } => provider::host::remove(ctx, by, *index),
         Action::EscrowOpen { deposit } => escrow::open::run(ctx, by, *deposit),
@@ -72,5 +72,20 @@ fn dispatch(ctx: &mut Ctx<'_>, by: &By, action: &Action) -> Result<(), Reject> {
         Action::ValidatorUnjail {} => stake::unjail::run(ctx, by),
         Action::Propose { title, changes } => vote::propose::run(ctx, by, title, changes),
         Action::Vote { proposal, choice } => vote::cast::run(ctx, by, proposal, *choice),
+        Action::BondUnbond { amount } => bond::unbond::run(ctx, by, *amount),
+        Action::ProviderUnjail {} => provider::unjail::run(ctx, by),
+        Action::AffiliateSet { provider, affiliated } => {
+            provider::affiliate::run(ctx, by, provider, *affiliated)
+        }
+        Action::AuditorRegister {} => auditor::register::run(ctx, by),
+        Action::AuditorLeave {} => auditor::leave::run(ctx, by),
+        Action::AttributeSign { provider, attributes, until } => {
+            auditor::sign::run(ctx, by, provider, attributes, *until)
+        }
+        Action::AttributeRevoke { provider, auditor } => {
+            auditor::revoke::run(ctx, by, provider, auditor)
+        }
+        Action::ServiceRegister { name, pledge } => bond::service::register(ctx, by, name, *pledge),
+        Action::ServiceUnregister { name } => bond::service::unregister(ctx, by, name),
     }
 }

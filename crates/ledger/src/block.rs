@@ -10,12 +10,13 @@
 //! 5. disputes past their deadline become void, and who ran out of time in a challenge loses it;
 //! 6. closed leases whose challenge window has ended are settled;
 //! 7. offers that have ended leave the market;
-//! 8. orders clear (see [`crate::market`]);
-//! 9. the block's fees are paid out (see [`crate::account`]);
-//! 10. votes that have ended are tallied, and what passed takes effect (see [`crate::vote`]).
+//! 8. pledges of duties that were left long enough ago are freed (see [`crate::bond`]);
+//! 9. orders clear (see [`crate::market`]);
+//! 10. the block's fees are paid out (see [`crate::account`]);
+//! 11. votes that have ended are tallied, and what passed takes effect (see [`crate::vote`]).
 
 use crate::{
-    Event, Head, Params, Reject, Tx, account, apply,
+    Event, Head, Params, Reject, Tx, account, apply, bond,
     ctx::{Ctx, Effects, Env, sum},
     event::event_root,
     keys, limits, market,
@@ -187,6 +188,7 @@ impl<'a> BlockBuilder<'a> {
         let mut ctx = Ctx::new(scratch, &env);
         ctx.fees = fees;
         market::due::run(&mut ctx);
+        bond::end_left(&mut ctx);
         market::clear::run(&mut ctx);
         account::fees::run(&mut ctx);
         vote::due::run(&mut ctx);

@@ -2,6 +2,7 @@
 
 use crate::{
     account::Account,
+    bond::Duty,
     dispute::{Challenge, Dispute},
     escrow::Escrow,
     job::Job,
@@ -35,5 +36,6 @@ pub fn rebuild_derived(state: &dyn State) -> Changes {
     keys::list_all::<Unbonding>(state, &mut scratch);
     keys::list_all::<Proposal>(state, &mut scratch);
     keys::list_all::<Ballot>(state, &mut scratch);
+    keys::list_all::<Duty>(state, &mut scratch);
     scratch.into_changes()
 }

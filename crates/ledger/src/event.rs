@@ -1,6 +1,7 @@
 //! What happened: every applied transaction and every block's end yields typed events.
 
 use crate::{
+    bond::DutyKind,
     dispute::{ChallengeStatus, DisputeStatus},
     market::CloseReason,
     provider::ProviderStatus,
@@ -35,8 +36,6 @@ pub enum Event {
         provider: AccountId,
         /// Where it stands now.
         status: ProviderStatus,
-        /// Its bond now, `usd`.
-        bond: Amount,
     },
     /// A host was added or changed.
     HostOffered {
@@ -156,7 +155,8 @@ pub enum Event {
         lease: LeaseId,
         /// The provider.
         provider: AccountId,
-        /// What the provider was paid in all.
+        /// What was paid out to the provider in all, before the fee on its operator's share (see
+        /// [`crate::neutrality`]), which it bears.
         paid: Amount,
         /// What went back to the escrow.
         forfeited: Amount,
@@ -371,6 +371,56 @@ pub enum Event {
         proposal: ProposalId,
         /// Where it stands now.
         status: ProposalStatus,
+    },
+    /// What an account has at stake has changed.
+    BondChanged {
+        /// Whose.
+        account: AccountId,
+        /// What is at stake now, `usd`; what unbonds is not.
+        amount: Amount,
+    },
+    /// A duty was registered, its pledge was raised, or it is being left.
+    DutyChanged {
+        /// Whose.
+        account: AccountId,
+        /// Which duty.
+        duty: DutyKind,
+        /// What it locks of the bond, `usd`.
+        pledge: Amount,
+        /// The block time at which the pledge is freed, where it is being left.
+        leaving: Option<Millis>,
+    },
+    /// A duty has ended; its pledge is free.
+    DutyEnded {
+        /// Whose.
+        account: AccountId,
+        /// Which duty.
+        duty: DutyKind,
+    },
+    /// An auditor signed attributes of a provider.
+    AttributesSigned {
+        /// About whom.
+        provider: AccountId,
+        /// By whom.
+        auditor: AccountId,
+        /// Block time from which it holds no more.
+        until: Millis,
+    },
+    /// What an auditor signed about a provider was taken back.
+    AttributesRevoked {
+        /// About whom.
+        provider: AccountId,
+        /// By whom it was signed.
+        auditor: AccountId,
+    },
+    /// An operator said that a provider is its own, or is no more.
+    AffiliationSet {
+        /// Who says it.
+        operator: AccountId,
+        /// Of whom.
+        provider: AccountId,
+        /// Whether it is.
+        affiliated: bool,
     },
 }
 

@@ -22,6 +22,12 @@
 //! | 1 | 42 [`UNBONDINGS`] | unbonding | [`Unbonding`] |
 //! | 1 | 43 [`PROPOSALS`] | proposal | [`Proposal`] |
 //! | 1 | 44 [`BALLOTS`] | proposal, account | [`Ballot`] |
+//! | 0 | 20 [`OPEN_RATE`] | (none) | sum of the rates of all open leases |
+//! | 1 | 20 [`BONDS`] | account | [`Bond`] |
+//! | 1 | 21 [`DUTIES`] | account, [`crate::bond::DutyKind::id`] | [`Duty`] |
+//! | 1 | 22 [`SIGNED`] | provider, auditor | [`Signed`] |
+//! | 1 | 23 [`AFFILIATIONS`] | operator, provider | [`Affiliation`] |
+//! | 1 | 24 [`OPERATORS`] | account | [`Operator`] |
 //! | [`DERIVED`] | the indexes below | | (empty) |
 //!
 //! Keys whose first byte is at least [`DERIVED`] are indexes over the records: never hashed, and
@@ -30,14 +36,17 @@
 
 use crate::{
     account::Account,
+    auditor::Signed,
+    bond::{Bond, Duty},
     dispute::{Challenge, Dispute},
     escrow::Escrow,
     genesis::Supply,
     head::Head,
     job::Job,
     market::{Lease, Order},
+    neutrality::Operator,
     param::Params,
-    provider::{Host, Provider},
+    provider::{Host, Provider, affiliate::Affiliation},
     stake::{Delegation, Unbonding, Validator},
     state::{Scratch, State},
     vote::{Ballot, Proposal},
@@ -152,6 +161,21 @@ pub const UNBONDINGS_BY_OWNER: Index<(AccountId, UnbondingId)> = Table::new(DERI
 pub const VOTING_DUE: Index<(Millis, ProposalId)> = Table::new(DERIVED, 142);
 /// Proposals that passed, by the steady time at which they take effect.
 pub const EFFECT_DUE: Index<(Millis, ProposalId)> = Table::new(DERIVED, 143);
+
+/// The sum of the rates of all open leases.
+pub const OPEN_RATE: Item<Rate> = Table::new(ITEMS, 20);
+/// Bonds.
+pub const BONDS: Table<AccountId, Bond> = Table::new(RECORDS, 20);
+/// Registered duties: (account, [`crate::bond::DutyKind::id`]).
+pub const DUTIES: Table<(AccountId, Hash), Duty> = Table::new(RECORDS, 21);
+/// What auditors signed: (provider, auditor).
+pub const SIGNED: Table<(AccountId, AccountId), Signed> = Table::new(RECORDS, 22);
+/// What operators declared: (operator, provider).
+pub const AFFILIATIONS: Table<(AccountId, AccountId), Affiliation> = Table::new(RECORDS, 23);
+/// What operators have leased.
+pub const OPERATORS: Table<AccountId, Operator> = Table::new(RECORDS, 24);
+/// Duties that are being left, by the block time at which their pledge is freed.
+pub const DUTIES_DUE: Index<(Millis, (AccountId, Hash))> = Table::new(DERIVED, 40);
 
 /// A part of a storage key. Encodings sort as the values do.
 pub trait Key: Sized {

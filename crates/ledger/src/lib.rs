@@ -17,6 +17,7 @@
 //! # How to re-implement it
 //! 1. Records and their life cycles: the tables in [`account`], [`provider`], [`market`],
 //!    [`escrow`], [`job`], [`dispute`], [`stake`] and [`vote`].
+//!    [`escrow`], [`job`] and [`dispute`]; [`bond`], [`auditor`] and [`neutrality`].
 //! 2. Keys and encodings: [`keys`]. Derived keys are not part of what is agreed on.
 //! 3. A block, in this order: advance [`Head`]; each transaction: chain, expiry, signature,
 //!    account, nonce, fee ([`account`]), then its action; the block's end, in the order of
@@ -57,7 +58,9 @@
 pub mod account;
 pub mod action;
 mod apply;
+pub mod auditor;
 pub mod block;
+pub mod bond;
 mod ctx;
 mod derived;
 pub mod dispute;
@@ -70,6 +73,7 @@ pub mod job;
 pub mod keys;
 pub mod limits;
 pub mod market;
+pub mod neutrality;
 pub mod param;
 pub mod provider;
 pub mod reject;

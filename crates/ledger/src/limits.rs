@@ -80,3 +80,14 @@ pub const PROPOSAL_CHANGES: usize = 32;
 
 /// Bytes of a proposal's title.
 pub const TITLE_BYTES: usize = 256;
+/// Parts in which a bond unbonds by `BondUnbond`.
+pub const UNBONDING: usize = 16;
+
+/// Duties that one account registers, those that are being left included.
+pub const DUTIES: usize = 16;
+
+/// Auditors whose signatures on one provider are kept.
+pub const SIGNERS: usize = 16;
+
+/// Attributes in one signature of an auditor.
+pub const SIGNED_ATTRIBUTES: usize = 16;

@@ -123,7 +123,7 @@ params! { |p|
     challenge_window_ms: Millis = Millis(10_000), 1, 30 * DAY;
     /// How long validators have for a verdict, in steady time.
     dispute_timeout_ms: Millis = Millis(60_000), 1, 30 * DAY;
-    /// How long a bond stays locked after the last lease is settled, in block time.
+    /// How long a part of a bond stays locked after it began to unbond, in block time.
     unbonding_ms: Millis = Millis(600_000), p.windows_ms(), 365 * DAY;
     /// The least bond with which a provider takes orders.
     provider_bond_min: Amount = Amount::from_units(10), 0, 1_000_000_000 * USD;
@@ -177,8 +177,6 @@ params! { |p|
     commission_step_bps: u32 = 100, 0, BPS;
     /// ... and how long it stands before it can rise, in steady time.
     commission_interval_ms: Millis = Millis(86_400_000), 0, 365 * DAY;
-    /// How long a slashed validator is jailed, in steady time.
-    jail_ms: Millis = Millis(600_000), 0, 365 * DAY;
     /// The part of its stake that a validator loses for a vote against a verdict.
     slash_wrong_vote_bps: u32 = 100, 0, BPS;
     /// The least stake with which one proposes, `mst`.
@@ -194,6 +192,19 @@ params! { |p|
     vote_quorum_bps: u32 = 3_334, 1, BPS;
     /// How long after its vote a proposal takes effect, in steady time.
     vote_delay_ms: Millis = Millis(86_400_000), 0, 365 * DAY;
+    /// How long a provider at fault is jailed, in block time.
+    jail_ms: Millis = Millis(3_600_000), 0, 365 * DAY;
+    /// How long a slashed validator is jailed, in steady time.
+    validator_jail_ms: Millis = Millis(600_000), 0, 365 * DAY;
+    /// A provider that breaks so many leases in a row is jailed.
+    jail_breaks: u32 = 5, 1, 1_000_000;
+    /// What an auditor pledges.
+    auditor_bond_min: Amount = Amount::from_units(100), 0, 1_000_000_000 * USD;
+    /// The share of the leased value above which an operator's pay carries a fee.
+    share_fee_from_bps: u32 = 2_000, 0, BPS - 1;
+    /// The part of its pay that goes to fees where one operator has all leased value; in
+    /// proportion from `share_fee_from_bps` on.
+    share_fee_max_bps: u32 = 0, 0, BPS;
 }
 
 /// A parameter out of its bounds.

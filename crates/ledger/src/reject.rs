@@ -68,13 +68,14 @@ pub enum Reject {
     #[error("no such {kind}")]
     NotFound {
         /// `provider`, `host`, `order`, `lease`, `escrow`, `job`, `dispute`, `challenge`,
-        /// `validator`, `delegation`, `unbonding`, `proposal` or `parameter`.
+        /// `validator`, `delegation`, `unbonding`, `proposal`, `parameter`, `bond`,
+        /// `registration`, `signature` or `affiliation`.
         kind: Cow<'static, str>,
     },
     /// Somebody else's.
     #[error("only its {role} may do this")]
     NotYours {
-        /// `owner`, `tenant`, `provider`, `validator` or `challenger`.
+        /// `owner`, `tenant`, `provider`, `validator`, `challenger` or `auditor`.
         role: Cow<'static, str>,
     },
     /// The thing is in a state in which this cannot be done.

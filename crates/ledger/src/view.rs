@@ -1,24 +1,28 @@
 //! Reading the state: typed look-ups for the API. Everything is `O(log n)` or in proportion to
-//! what is returned, but [`quote`], which looks at hosts, and [`providers`], [`stakers`] and
-//! [`proposals`], which return all there are.
+//! what is returned, but [`providers`], [`auditors`], [`concentration`], [`stakers`],
+//! [`proposals`] and [`quote`], which look at all there are.
 
 use crate::{
     Head, Params, State, Supply,
     account::Account,
+    auditor,
+    bond::{Bond, Duty, DutyKind},
     dispute::{Challenge, Dispute},
     escrow::Escrow,
     job::Job,
     keys::{self, Index, Key, Record},
     market::{Lease, Offers, Order},
-    provider::{Host, Provider, risk},
+    neutrality::{self, Concentration},
+    provider::{self, Host, Provider, risk},
     stake::{Delegation, Unbonding, Validator},
     vote::{Ballot, Proposal},
 };
 use muster_market::{Explanation, Terms, explain};
 use muster_types::{
-    AccountId, Amount, DisputeId, EscrowId, HostId, JobId, LeaseId, OrderId, ProposalId,
+    AccountId, Amount, DisputeId, EscrowId, HostId, JobId, LeaseId, Millis, OrderId, ProposalId,
     UnbondingId,
 };
+use std::collections::BTreeMap;
 
 /// Where the chain is; `None` before genesis.
 #[must_use]
@@ -287,4 +291,46 @@ pub fn proposals(state: &dyn State) -> Vec<(ProposalId, Proposal)> {
 pub fn ballots(state: &dyn State, proposal: &ProposalId) -> Vec<(AccountId, Ballot)> {
     let all = keys::BALLOTS.scan(state, proposal, None);
     all.map(|((_, voter), ballot)| (voter, ballot)).collect()
+}
+/// An account's bond; nothing at all where it never had one.
+#[must_use]
+pub fn bond(state: &dyn State, account: &AccountId) -> Bond {
+    keys::BONDS.get(state, account).unwrap_or_default()
+}
+
+/// The duties that an account has registered, those that it is leaving included.
+#[must_use]
+pub fn duties(state: &dyn State, account: &AccountId) -> Vec<Duty> {
+    keys::DUTIES.scan(state, account, None).map(|(_, duty)| duty).collect()
+}
+
+/// The registered auditors and since when they are (block time), by account.
+#[must_use]
+pub fn auditors(state: &dyn State) -> Vec<(AccountId, Millis)> {
+    keys::DUTIES
+        .scan(state, &(), None)
+        .filter(|(_, duty)| duty.kind == DutyKind::Auditor && duty.leaving.is_none())
+        .map(|((account, _), duty)| (account, duty.since))
+        .collect()
+}
+
+/// What auditors have signed about a provider and what holds now, by auditor.
+#[must_use]
+pub fn signed(
+    state: &dyn State,
+    provider: &AccountId,
+) -> BTreeMap<AccountId, BTreeMap<String, String>> {
+    auditor::signed(state, provider)
+}
+
+/// Who operates a provider: itself, unless both it and another account say otherwise.
+#[must_use]
+pub fn operator_of(state: &dyn State, provider: &AccountId) -> AccountId {
+    provider::operator_of(state, provider)
+}
+
+/// How far the market is in few hands: a lower bound.
+#[must_use]
+pub fn concentration(state: &dyn State) -> Concentration {
+    neutrality::concentration(state)
 }

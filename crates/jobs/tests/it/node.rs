@@ -287,7 +287,8 @@ async fn provider(State(chain): App, Path(id): Path<String>) -> Response {
     found(view::provider(state, &id).map(|record| {
         let hosts = view::hosts(state, &id);
         let hosts = hosts.into_iter().map(|(index, record)| HostView { index, record }).collect();
-        ProviderView { id, risk_bps: view::risk_bps(state, &record), record, hosts }
+        let (bond, risk_bps) = (view::bond(state, &id), view::risk_bps(state, &record));
+        ProviderView { id, record, bond, risk_bps, hosts }
     }))
 }
 

@@ -4,10 +4,11 @@
 use super::{Dispute, DisputeStatus};
 use crate::{
     Event, Reject,
+    bond::slash,
     ctx::{Ctx, down},
     job::TaskOutput,
     market::{CloseReason, Lease, LeaseStatus, close, settled},
-    provider::{Provider, slash},
+    provider::jail,
     stake,
 };
 use muster_types::{AccountId, DisputeId, LeaseId};
@@ -62,15 +63,12 @@ fn end(
 pub(super) fn punish(ctx: &mut Ctx<'_>, id: &LeaseId, reporter: AccountId) -> Result<(), Reject> {
     let mut lease: Lease = ctx.load(id)?;
     let provider_id = lease.provider();
-    let mut provider: Provider = ctx.load(&provider_id)?;
-    let conduct = &mut provider.conduct;
-    conduct.disputes_lost = conduct.disputes_lost.saturating_add(1);
+    jail::lost_dispute(ctx, &provider_id)?;
     if let LeaseStatus::Closed { reason, .. } = lease.status
         && !reason.is_provider_fault()
     {
-        conduct.leases_broken = conduct.leases_broken.saturating_add(1);
+        jail::broke_lease(ctx, &provider_id)?;
     }
-    ctx.store(&provider_id, &provider);
     if lease.status.is_open() {
         close::close(ctx, id, CloseReason::ProviderFraud)?;
         lease = ctx.load(id)?;

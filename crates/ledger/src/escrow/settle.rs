@@ -18,7 +18,8 @@
 //! same fraction, claims counted.
 //!
 //! Paid money goes to the provider at once (verification none) or is withheld in the escrow until
-//! the lease is settled.
+//! the lease is settled. What is paid out counts as paid in full; a fee on its operator's share may
+//! come off it on the way (see [`crate::neutrality`]).
 
 use super::{Escrow, EscrowStatus};
 use crate::{
@@ -27,6 +28,7 @@ use crate::{
     job::Verification,
     keys,
     market::{Lease, LeaseStatus},
+    neutrality,
     provider::Provider,
 };
 use muster_types::{Amount, Asset, EscrowId, LeaseId, Millis};
@@ -220,5 +222,7 @@ fn pay_out(
     let mut provider: Provider = ctx.load(&provider_id)?;
     provider.paid = sum(provider.paid, amount)?;
     ctx.store(&provider_id, &provider);
-    ctx.credit(&provider_id, Asset::Usd, amount)
+    let fee = neutrality::fee(ctx, &provider_id, amount)?;
+    ctx.fee(fee)?;
+    ctx.credit(&provider_id, Asset::Usd, rest(amount, fee)?)
 }

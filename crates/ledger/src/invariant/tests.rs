@@ -1,8 +1,10 @@
 use super::*;
 use crate::{
     Action, MemoryState, Scratch,
+    bond::{Bond, Duty, DutyKind},
     dispute::{Challenge, ChallengeStatus},
     keys::Record,
+    neutrality::Operator,
     stake::{Delegation, Unbonding, Validator, ValidatorStatus},
     tests::{World, chain, nanos, usd, world::id},
     view,
@@ -39,8 +41,12 @@ fn changed<R: Record>(
 ) -> MemoryState {
     let mut record = R::TABLE.get(state, key).unwrap();
     change(&mut record);
+    with(state, |scratch| keys::store(scratch, key, &record))
+}
+
+fn with(state: &MemoryState, write: impl FnOnce(&mut Scratch<'_>)) -> MemoryState {
     let mut scratch = Scratch::new(state);
-    keys::store(&mut scratch, key, &record);
+    write(&mut scratch);
     let changes = scratch.into_changes();
     let mut state = state.clone();
     state.apply(changes);
@@ -54,6 +60,17 @@ fn every_broken_invariant_is_found_and_named() {
     let host_id = HostId { provider: pat, index: 0 };
     let account = |change: fn(&mut crate::account::Account)| changed(state, &id("ann"), change);
     let provider = |change: fn(&mut Provider)| changed(state, &pat, change);
+    let bond = |change: fn(&mut Bond)| changed(state, &pat, change);
+    const PART: crate::bond::Unbonding =
+        crate::bond::Unbonding { amount: Amount::from_nanos(1), until: Millis(0) };
+    let duty = Duty { kind: DutyKind::Auditor, pledge: nanos(1), since: Millis(0), leaving: None };
+    let registered = with(state, |scratch| {
+        keys::DUTIES.put(scratch, &(id("eve"), duty.kind.id()), &duty);
+    });
+    let some = Operator { open_rate: Rate::per_hour(nanos(1)) };
+    let operator = with(state, |scratch| keys::OPERATORS.put(scratch, &pat, &some));
+    let strange_operator = with(state, |scratch| keys::OPERATORS.put(scratch, &id("eve"), &some));
+    let all_leased = with(state, |scratch| keys::OPEN_RATE.put(scratch, &(), &Rate::ZERO));
     let host = |change: fn(&mut Host)| changed(state, &host_id, change);
     let escrow = |change: fn(&mut Escrow)| changed(state, &escrow_id, change);
     let job = |change: fn(&mut Job)| changed(state, &job_id, change);
@@ -61,8 +78,14 @@ fn every_broken_invariant_is_found_and_named() {
     let table = [
         (MONEY, account(|account| account.usd = usd(1_000_000))),
         (MONEY, account(|account| account.mst = usd(1))),
-        (MONEY, provider(|provider| provider.bond = usd(401))),
-        (PLEDGES, provider(|provider| provider.pledged = nanos(1))),
+        (MONEY, bond(|bond| bond.amount = usd(401))),
+        (MONEY, bond(|bond| bond.unbonding.push(PART))),
+        (PLEDGES, bond(|bond| bond.pledged = nanos(1))),
+        (PLEDGES, registered),
+        (LEASED, provider(|provider| provider.open_rate = Rate::ZERO)),
+        (LEASED, operator),
+        (LEASED, strange_operator),
+        (LEASED, all_leased),
         (COUNTERS, provider(|provider| provider.open_leases = 0)),
         (COUNTERS, provider(|provider| provider.paid = nanos(1))),
         (CAPACITY, host(|host| host.used.cpu_milli = 0)),

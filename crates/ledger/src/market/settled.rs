@@ -2,11 +2,11 @@
 
 use super::{Lease, LeaseStatus};
 use crate::{
-    Event, Reject,
-    ctx::{Ctx, down, rest},
+    Event, Reject, bond,
+    ctx::{Ctx, down},
     escrow::{Escrow, settle},
     job::Job,
-    provider::{Provider, drain},
+    provider::{Provider, drain, jail},
 };
 use muster_types::{Amount, LeaseId};
 
@@ -47,9 +47,12 @@ pub(crate) fn finish(ctx: &mut Ctx<'_>, id: &LeaseId, forfeit: bool) -> Result<(
 
     let provider_id = lease.provider();
     let mut provider: Provider = ctx.load(&provider_id)?;
-    provider.pledged = rest(provider.pledged, pledge)?;
     provider.open_leases = down(provider.open_leases)?;
     ctx.store(&provider_id, &provider);
+    bond::release(ctx, &provider_id, pledge)?;
+    if !forfeit && !reason.is_provider_fault() && !lease.paid.is_zero() {
+        jail::kept_lease(ctx, &provider_id)?;
+    }
     let mut escrow: Escrow = ctx.load(&lease.escrow)?;
     escrow.open_leases = down(escrow.open_leases)?;
     ctx.store(&lease.escrow, &escrow);

@@ -56,7 +56,7 @@
 //!
 //! # Slashing
 //! `slash` takes `ceil` of the same part of its own stake, of the delegated pool and of both
-//! unbonding pools, and jails the validator for `jail_ms`. What comes from own stake may go to the
+//! unbonding pools, and jails the validator for `validator_jail_ms`. What comes from own stake may go to the
 //! harmed, up to their loss in `mst` and less `burn_min_bps` of it; in proportion to their losses
 //! where it is not enough. Everything else is burned; delegated stake always is.
 //!

@@ -26,7 +26,7 @@ pub(crate) fn slash(
         sum(validator.delegated.slash(bps)?, validator.delegated_unbonding.slash(bps)?)?;
     let amount = sum(own, delegated)?;
     validator.slashed = sum(validator.slashed, amount)?;
-    let jailed_until = ctx.env.head.steady.after(ctx.env.params.jail_ms);
+    let jailed_until = ctx.env.head.steady.after(ctx.env.params.validator_jail_ms);
     let jailed_until = match validator.status {
         ValidatorStatus::Jailed { until } => until.max(jailed_until),
         ValidatorStatus::Registered | ValidatorStatus::Active => jailed_until,

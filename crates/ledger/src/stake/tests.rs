@@ -90,9 +90,10 @@ impl World {
 
 /// Steady time after which what was unstaked before is free.
 fn unbond_ms(params: &mut Params) {
+    params.dispute_clock_ms = Millis(1_000);
     params.stake_unbonding_ms = Millis(100_000);
     params.vote_period_ms = Millis(1_000);
-    params.jail_ms = Millis(5_000);
+    params.validator_jail_ms = Millis(5_000);
 }
 
 #[test]

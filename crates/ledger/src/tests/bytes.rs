@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{Action, Tx, dispute::Finding};
 use borsh::BorshDeserialize;
-use muster_types::codec;
+use muster_types::{Millis, codec};
 use muster_verify::Opening;
 use proptest::prelude::*;
 
@@ -17,6 +17,7 @@ fn samples() -> Vec<Vec<u8>> {
     let escrow = w.open_escrow("ann", super::usd(10));
     let job = w.open_job("ann", escrow);
     let lease = w.grant("ann", escrow, Some(job), 1)[0];
+    let lease_provider = w.lease(&lease).provider();
     let acts = [
         w.order_for(escrow, Some(job), 3),
         Action::HostSet { index: 1, spec: w.spec("2") },
@@ -33,6 +34,12 @@ fn samples() -> Vec<Vec<u8>> {
             openings: vec![Opening { state: hash(1), proof: vec![hash(2); 3] }; 2],
         },
         Action::StepVote { dispute: Default::default(), finding: Finding::State { hash: hash(1) } },
+        Action::AttributeSign {
+            provider: lease_provider,
+            attributes: [("tier".to_owned(), "3".to_owned())].into(),
+            until: Millis(9),
+        },
+        Action::ServiceRegister { name: "gateway".to_owned(), pledge: super::usd(1) },
     ];
     acts.into_iter().map(|action| codec::encode(&w.sign("ann", action))).collect()
 }

@@ -53,6 +53,29 @@ const PROVIDERS: [&str; 3] = ["pat", "quin", "rob"];
 const TENANTS: [&str; 3] = ["ann", "bob", "pat"];
 const COMMITTEE: [&str; 4] = ["val", "eve", "bob", "rob"];
 
+/// Acts of any account on its bond, and of auditors and operators.
+fn by_bonded(w: &World, random: &mut Random) -> Option<(&'static str, Action)> {
+    let who = random.pick(&["pat", "quin", "rob", "eve", "eve"])?;
+    let provider = id(random.pick(&PROVIDERS)?);
+    let name = random.pick(&["gateway", "relay"])?.to_owned();
+    Some(match random.below(10) {
+        0 => (who, Action::BondAdd { amount: random.amount() }),
+        1 => (who, Action::BondUnbond { amount: random.amount() }),
+        2 => (who, Action::BondWithdraw {}),
+        3 => (who, Action::AffiliateSet { provider, affiliated: random.chance(70) }),
+        4 => (who, Action::AuditorRegister {}),
+        5 if random.chance(30) => (who, Action::AuditorLeave {}),
+        6 => (who, Action::AttributeRevoke { provider, auditor: id(who) }),
+        7 => (who, Action::ServiceRegister { name, pledge: random.amount() }),
+        8 => (who, Action::ServiceUnregister { name }),
+        _ => {
+            let attributes = [("tier".to_owned(), random.below(3).to_string())].into();
+            let until = w.head().now.after(Millis(random.below(60_000)));
+            (who, Action::AttributeSign { provider, attributes, until })
+        }
+    })
+}
+
 /// What exists, to act on.
 struct Things {
     escrows: Vec<EscrowId>,
@@ -162,8 +185,12 @@ fn by_provider(w: &World, random: &mut Random, things: &Things) -> Option<(&'sta
     let of =
         |lease: &LeaseId| PROVIDERS.into_iter().find(|who| id(who) == w.lease(lease).provider());
     let index = u32::try_from(random.below(3)).unwrap();
-    Some(match random.below(12) {
-        0 => (who, Action::ProviderSet { profile: Default::default() }),
+    Some(match random.below(14) {
+        0 => {
+            let operator = random.pick(&PROVIDERS).map(id).filter(|operator| *operator != id(who));
+            let profile = ProviderProfile { operator, ..Default::default() };
+            (who, Action::ProviderSet { profile })
+        }
         1 => (who, Action::BondAdd { amount: random.amount() }),
         2 if random.chance(10) => (who, Action::ProviderDrain {}),
         3 => (who, Action::BondWithdraw {}),
@@ -185,6 +212,8 @@ fn by_provider(w: &World, random: &mut Random, things: &Things) -> Option<(&'sta
             }
             (of(&lease?)?, Action::ResultCommit { lease: lease?, root, count })
         }
+        10 => (who, Action::ProviderUnjail {}),
+        11 => (who, Action::BondUnbond { amount: random.amount() }),
         _ => {
             let leases = things.leases.iter().filter(|lease| of(lease) == Some(who)).copied();
             (who, Action::Heartbeat { leases: leases.collect() })
@@ -332,12 +361,14 @@ fn run(seed: u64, blocks: u64, kinds: &mut BTreeMap<&'static str, u64>) {
         params.dispute_clock_ms = Millis(8_000);
         params.unbonding_ms = Millis(110_000);
         params.retry_max = 3;
-        params.stake_unbonding_ms = Millis(76_000);
+        params.stake_unbonding_ms = Millis(110_000);
         params.vote_period_ms = Millis(5_000);
         params.vote_delay_ms = Millis(2_000);
-        params.jail_ms = Millis(2_000);
+        params.validator_jail_ms = Millis(2_000);
         params.commission_interval_ms = Millis(2_000);
         params.commission_step_bps = 5_000;
+        params.auditor_bond_min = usd(1);
+        params.share_fee_max_bps = 5_000;
     });
     for who in COMMITTEE {
         w.ok(who, Action::ValidatorSet { commission_bps: 500 });
@@ -354,10 +385,11 @@ fn run(seed: u64, blocks: u64, kinds: &mut BTreeMap<&'static str, u64>) {
         let things = Things::of(&w);
         let mut acts = Vec::new();
         for _ in 0..random.below(10) {
-            let act = match random.below(15) {
+            let act = match random.below(20) {
                 0..=3 => by_tenant(&w, &mut random, &things),
                 4..=8 => by_provider(&w, &mut random, &things),
                 10..=12 => by_staker(&w, &mut random, &things),
+                13 | 14 => by_bonded(&w, &mut random),
                 _ => by_anybody(&w, &mut random, &things),
             };
             acts.extend(act);
@@ -423,6 +455,12 @@ fn invariants_hold_after_every_block_of_random_actions() {
         "ProposalMade",
         "Voted",
         "ProposalChanged",
+        "BondChanged",
+        "DutyChanged",
+        "DutyEnded",
+        "AttributesSigned",
+        "AttributesRevoked",
+        "AffiliationSet",
     ] {
         assert!(kinds.contains_key(kind), "{kind} never happened: {kinds:?}");
     }

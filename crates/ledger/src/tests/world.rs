@@ -2,6 +2,7 @@
 
 use crate::{
     account::Account,
+    bond::Bond,
     dispute::{Challenge, Claim, Dispute},
     escrow::Escrow,
     genesis::{Balance, PROTOCOL},
@@ -177,6 +178,10 @@ impl World {
 
     pub(crate) fn provider_of(&self, who: &str) -> Provider {
         self.get(&id(who))
+    }
+
+    pub(crate) fn bond_of(&self, who: &str) -> Bond {
+        view::bond(&self.state, &id(who))
     }
 
     pub(crate) fn host_of(&self, who: &str, index: u32) -> Host {

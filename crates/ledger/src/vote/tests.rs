@@ -187,7 +187,7 @@ fn a_quorum_is_missed_by_a_nano() {
 
 #[test]
 fn stake_is_counted_when_the_vote_ends() {
-    let mut w = stakers(|params| params.jail_ms = Millis(60_000));
+    let mut w = stakers(|params| params.validator_jail_ms = Millis(60_000));
     let proposal = w.propose("val", &[("visit_max", 7)]);
     for who in ["val", "eve", "ann", "bob"] {
         w.ok(who, vote(proposal, Yes));

@@ -3,10 +3,10 @@
 use super::{Challenge, ChallengeStatus, Side};
 use crate::{
     Event, Reject,
+    bond::slash::{self, Division},
     ctx::{Ctx, down, sum},
     dispute::verdict::punish,
     market::{Lease, settled},
-    provider::slash::{self, Division},
 };
 use muster_types::{Amount, Asset, DisputeId};
 

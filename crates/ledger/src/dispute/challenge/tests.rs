@@ -196,7 +196,7 @@ fn a_wrong_step_is_found_and_costs_the_provider_pay_and_pledge() {
     assert_eq!(c.w.usd_of("ann"), ann.checked_add(record.accrued).unwrap());
     assert_eq!(c.w.usd_of("eve"), eve.checked_add(rewarded).unwrap());
     let pat = c.w.provider_of("pat");
-    assert_eq!((pat.slashed, pat.conduct.disputes_lost), (amount, 1));
+    assert_eq!((c.w.bond_of("pat").slashed, pat.conduct.disputes_lost), (amount, 1));
     assert!(c.is_settled());
     assert_eq!(view::open_challenges(&c.w.state), []);
     c.w.ok("ann", Action::EscrowClose { escrow: c.escrow });
@@ -234,7 +234,7 @@ fn a_challenger_that_was_wrong_pays_the_providers_moves_and_the_rest_burns() {
         };
         assert!(events.contains(&closed), "{events:?}");
         assert_eq!(c.w.usd_of("pat"), pat.checked_add(compensated).unwrap());
-        assert_eq!(c.w.provider_of("pat").slashed, Amount::ZERO);
+        assert_eq!(c.w.bond_of("pat").slashed, Amount::ZERO);
         let record = c.w.lease(&c.lease);
         assert_eq!((record.status, record.disputes), (LeaseStatus::Active, 0));
     }
@@ -251,7 +251,7 @@ fn who_is_silent_loses_and_the_clock_counts_all_moves_together() {
     assert_eq!(c.status(dispute), PROVIDER);
     c.w.beat(1_000);
     assert_eq!(c.status(dispute), judged(Side::Provider));
-    assert_eq!(c.w.provider_of("pat").slashed, "86.4".parse().unwrap());
+    assert_eq!(c.w.bond_of("pat").slashed, "86.4".parse().unwrap());
 
     // The challenger, in its second turn: its clock went on from where it stopped.
     let mut c = Case::new(4, 4, by_halves);
@@ -292,10 +292,10 @@ fn a_move_counts_in_the_block_in_which_its_clock_runs_out() {
 
 #[test]
 fn without_a_verdict_it_is_nobodys_fault() {
-    let before = |c: &Case| (c.w.usd_of("eve"), c.w.provider_of("pat").bond);
+    let before = |c: &Case| (c.w.usd_of("eve"), c.w.bond_of("pat").amount);
     let check = |c: &Case, dispute, (eve, bond)| {
         assert_eq!(c.status(dispute), ChallengeStatus::Void);
-        assert_eq!((c.w.usd_of("eve"), c.w.provider_of("pat").bond), (eve, bond));
+        assert_eq!((c.w.usd_of("eve"), c.w.bond_of("pat").amount), (eve, bond));
         assert_eq!(c.w.lease(&c.lease).disputes, 0);
     };
     // The evidence is missing.
@@ -422,7 +422,7 @@ fn a_closed_lease_inside_its_window_still_pays_and_waits_for_all() {
     c.reveal(wrong);
     c.w.pass(20, 1_000);
     c.play("eve", good);
-    let bond = c.w.provider_of("pat").bond;
+    let bond = c.w.bond_of("pat").amount;
     c.w.pass(39, 1_000);
     assert_eq!(c.status(wrong), judged(Side::Challenger));
     assert!(!c.is_settled());
@@ -431,7 +431,7 @@ fn a_closed_lease_inside_its_window_still_pays_and_waits_for_all() {
     let LeaseStatus::Closed { reason, .. } = c.w.lease(&c.lease).status else { panic!() };
     assert_eq!(reason, CloseReason::TenantClosed);
     let lost: Amount = "86.4".parse().unwrap();
-    assert_eq!(c.w.provider_of("pat").bond, bond.checked_sub(lost).unwrap());
+    assert_eq!(c.w.bond_of("pat").amount, bond.checked_sub(lost).unwrap());
 }
 
 #[test]
@@ -477,7 +477,7 @@ fn who_is_tenant_provider_and_challenger_at_once_loses() {
     for (wrong, loser) in [(3, Side::Provider), (9, Side::Challenger)] {
         let mut w = World::new();
         w.provider("pat", "3.6");
-        let wealth = |w: &World| w.usd_of("pat").checked_add(w.provider_of("pat").bond).unwrap();
+        let wealth = |w: &World| w.usd_of("pat").checked_add(w.bond_of("pat").amount).unwrap();
         let before = wealth(&w);
         let escrow = w.open_escrow("pat", usd(10));
         let job = w.open_job_of("pat", chain::spec(escrow, 9));
@@ -517,12 +517,13 @@ fn a_committed_lease_answers_for_its_window_even_where_nothing_was_earned() {
     let left = c.w.lease(&lease).pledge;
     let dispute = c.open("eve");
     c.play("eve", dispute);
-    let before = c.w.provider_of("pat").slashed;
+    let before = c.w.bond_of("pat").slashed;
     c.judge(dispute);
-    let after = c.w.provider_of("pat").slashed;
+    let after = c.w.bond_of("pat").slashed;
     assert_eq!(after.checked_sub(before), Some(left));
     assert!(c.is_settled() && !left.is_zero());
     // Without a commitment there is nothing to wait for.
+    let mut c = Case::new(20, 20, |_| ());
     let bare = c.w.grant("ann", c.escrow, Some(c.job), 1)[0];
     c.w.ok("ann", Action::LeaseClose { lease: bare });
     assert!(c.w.lease(&bare).status.is_settled());

@@ -208,7 +208,7 @@ fn without_a_commitment_nothing_is_paid_unless_the_tenant_accepts() {
         assert_eq!(record.paid, if paid { earned } else { Amount::ZERO }, "{level:?}");
         let back = if paid { Amount::ZERO } else { earned };
         assert_eq!(w.escrow(&escrow).balance, balance.checked_add(back).unwrap());
-        assert_eq!(w.provider_of("pat").slashed, Amount::ZERO, "it is no proof of fraud");
+        assert_eq!(w.bond_of("pat").slashed, Amount::ZERO, "it is no proof of fraud");
     }
 }
 

@@ -134,7 +134,7 @@ fn step(w: &mut World, model: &mut Model, op: &Op) {
             let entry = model.unbonding.keys().nth(pick % count.max(1)).copied();
             let Some(entry) = entry else { return };
             if wait {
-                w.pass(2, 1_000_000);
+                w.pass(3, 1_000_000);
             }
             let owner = model.unbonding[&entry].0;
             let before = w.mst_of(STAKERS[owner]);
@@ -152,7 +152,7 @@ fn step(w: &mut World, model: &mut Model, op: &Op) {
             model.slash(at, bps);
         }
         Op::Unjail(at) => {
-            w.pass(2, 1_000_000);
+            w.pass(3, 1_000_000);
             w.block(500, vec![(VALIDATORS[at], Action::ValidatorUnjail {})]);
         }
     }
@@ -201,9 +201,11 @@ proptest! {
     fn everybody_has_what_exact_fractions_say_and_all_of_it_can_be_had(ops in ops()) {
         let mut w = World::with(&VALIDATORS, |params| {
             params.max_block_step_ms = Millis(1_000_000);
-            params.stake_unbonding_ms = Millis(2_000_000);
+            params.dispute_clock_ms = Millis(1_000);
+            params.unbonding_ms = Millis(3_000_000);
+            params.stake_unbonding_ms = Millis(2_900_000);
             params.vote_period_ms = Millis(1_000);
-            params.jail_ms = Millis(1_000);
+            params.validator_jail_ms = Millis(1_000);
         });
         let mut model = Model::default();
         for (index, who) in STAKERS.into_iter().enumerate() {
@@ -229,7 +231,7 @@ proptest! {
                 }
             }
         }
-        w.pass(2, 1_000_000);
+        w.pass(3, 1_000_000);
         for who in STAKERS {
             for (entry, _) in view::unbondings_of(&w.state, &id(who)) {
                 w.ok(who, Action::UnstakeClaim { entry });
@@ -276,7 +278,7 @@ proptest! {
     ) {
         let mut w = World::with(&["val"], |params| {
             params.fee_per_unit = nanos(1_000_003);
-            params.jail_ms = Millis(0);
+            params.validator_jail_ms = Millis(0);
         });
         w.stakes("val", 777, mst(3));
         let mut ideal: BTreeMap<&str, BigRational> = BTreeMap::new();

@@ -84,7 +84,7 @@ proptest! {
     ) {
         let mut c = Case::new(steps, steps, |params| params.bisect_arity = arity);
         let dispute = c.open_saying("eve", hash(9));
-        let bond = c.w.provider_of("pat").bond;
+        let bond = c.w.bond_of("pat").amount;
         for (turn, segment) in picks.into_iter().enumerate() {
             match c.status(dispute) {
                 PROVIDER => _ = c.reveal(dispute),
@@ -107,7 +107,7 @@ proptest! {
             c.w.pass(60, 1_000);
         }
         prop_assert_eq!(c.status(dispute), judged(Side::Challenger));
-        prop_assert!(c.w.provider_of("pat").bond >= bond.checked_sub("8.64".parse().unwrap()).unwrap());
+        prop_assert!(c.w.bond_of("pat").amount >= bond.checked_sub("8.64".parse().unwrap()).unwrap());
         prop_assert_eq!(c.w.provider_of("pat").conduct.disputes_lost, 0);
     }
 }

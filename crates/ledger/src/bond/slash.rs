@@ -8,9 +8,18 @@
 //! burned      = the rest
 //! ```
 //!
-//! Whoever is tenant, provider and reporter at once loses what is burned.
+//! | reason | slash(reason) | who gets of it |
+//! |---|---|---|
+//! | provider_not_ready | `slash_not_ready_bps` | burned: the tenant has paid nothing |
+//! | provider_stalled | `slash_stalled_bps` | the tenant, burned |
+//! | provider_exit | `slash_exit_bps` | the tenant, burned |
+//! | provider_fraud | `slash_fraud_bps` | the tenant, the reporter, burned |
+//! | any other | nothing | |
+//!
+//! Whoever is tenant, provider and reporter at once loses what is burned. A tenant is never given
+//! more than it paid on the lease, so to bring about a fault that is not fraud gains it nothing.
 
-use super::{Provider, ProviderStatus, set::changed};
+use super::take;
 use crate::{
     Event, Reject,
     ctx::{Ctx, rest, sum},
@@ -50,15 +59,7 @@ pub(crate) fn slash(
     ctx.store(id, lease);
 
     let provider_id = lease.provider();
-    let mut provider: Provider = ctx.load(&provider_id)?;
-    provider.bond = rest(provider.bond, amount)?;
-    provider.pledged = rest(provider.pledged, amount)?;
-    provider.slashed = sum(provider.slashed, amount)?;
-    if provider.status == ProviderStatus::Active && provider.bond < ctx.env.params.provider_bond_min
-    {
-        provider.status = ProviderStatus::Registered;
-    }
-    ctx.store(&provider_id, &provider);
+    take(ctx, &provider_id, amount)?;
 
     let mut escrow: Escrow = ctx.load(&lease.escrow)?;
     escrow.compensated = sum(escrow.compensated, compensated)?;
@@ -80,7 +81,6 @@ pub(crate) fn slash(
         rewarded,
         burned,
     });
-    changed(ctx, &provider_id, &provider);
     Ok(())
 }
 
