@@ -15,6 +15,7 @@
 //! | 1 | 5 [`ESCROWS`] | escrow | [`Escrow`] |
 //! | 1 | 6 [`JOBS`] | job | [`Job`] |
 //! | 1 | 7 [`DISPUTES`] | dispute | [`Dispute`] |
+//! | 1 | 40 [`TENANTS`] | account | [`TenantConduct`] |
 //! | [`DERIVED`] | the indexes below | | (empty) |
 //!
 //! Keys whose first byte is at least [`DERIVED`] are indexes over the records: never hashed, and
@@ -28,7 +29,7 @@ use crate::{
     genesis::Supply,
     head::Head,
     job::Job,
-    market::{Lease, Order},
+    market::{Lease, Order, TenantConduct},
     param::Params,
     provider::{Host, Provider},
     state::{Scratch, State},
@@ -72,6 +73,8 @@ pub const ESCROWS: Table<EscrowId, Escrow> = Table::new(RECORDS, 5);
 pub const JOBS: Table<JobId, Job> = Table::new(RECORDS, 6);
 /// Disputes.
 pub const DISPUTES: Table<DisputeId, Dispute> = Table::new(RECORDS, 7);
+/// What is known of tenants' conduct.
+pub const TENANTS: Table<AccountId, TenantConduct> = Table::new(RECORDS, 40);
 
 /// All leases of a provider.
 pub const LEASES_BY_PROVIDER: Index<(AccountId, LeaseId)> = Table::new(DERIVED, 0);
@@ -103,7 +106,7 @@ pub const ORDERS_WAITING: Index<(Millis, OrderId)> = Table::new(DERIVED, 12);
 pub const ORDERS_DUE: Index<(Millis, OrderId)> = Table::new(DERIVED, 13);
 /// Granted leases, by the steady time of the grant.
 pub const GRANTED_DUE: Index<(Millis, LeaseId)> = Table::new(DERIVED, 14);
-/// Active leases, by the steady time of the last heartbeat.
+/// Serving leases, by the steady time of the last heartbeat.
 pub const ACTIVE_DUE: Index<(Millis, LeaseId)> = Table::new(DERIVED, 15);
 /// Stalled leases, by the steady time at which the stall was found.
 pub const STALLED_DUE: Index<(Millis, LeaseId)> = Table::new(DERIVED, 16);
@@ -113,6 +116,10 @@ pub const CLOSED_DUE: Index<(Millis, LeaseId)> = Table::new(DERIVED, 17);
 pub const OVERDRAWN_DUE: Index<(Millis, EscrowId)> = Table::new(DERIVED, 18);
 /// Open disputes, by deadline (steady time).
 pub const DISPUTES_DUE: Index<(Millis, DisputeId)> = Table::new(DERIVED, 19);
+/// Updating leases, by the steady time of the new manifest.
+pub const UPDATING_DUE: Index<(Millis, LeaseId)> = Table::new(DERIVED, 40);
+/// Leases that are being reclaimed, by the steady time of their end.
+pub const RECLAIMING_DUE: Index<(Millis, LeaseId)> = Table::new(DERIVED, 41);
 
 /// A part of a storage key. Encodings sort as the values do.
 pub trait Key: Sized {

@@ -5,6 +5,7 @@ use super::world::{PEOPLE, START, World, hash, id, nanos, result, task, usd};
 use crate::{
     dispute::Claim,
     job::{JobKind, JobSpec, Verification},
+    market::{Lease, lease::begin_update},
     *,
 };
 use muster_market::{Request, Spread, Terms};
@@ -102,7 +103,7 @@ fn by_tenant(w: &World, random: &mut Random, things: &Things) -> Option<(&'stati
     let who = random.pick(&TENANTS)?;
     let escrow = random.pick(&things.escrows);
     let owner = |account: AccountId| PEOPLE.into_iter().find(|who| id(who) == account);
-    Some(match random.below(11) {
+    Some(match random.below(12) {
         0 => (who, Action::EscrowOpen { deposit: random.amount() }),
         1 => (who, Action::EscrowDeposit { escrow: escrow?, amount: random.amount() }),
         2 => (owner(w.escrow(&escrow?).owner)?, Action::EscrowClose { escrow: escrow? }),
@@ -113,7 +114,10 @@ fn by_tenant(w: &World, random: &mut Random, things: &Things) -> Option<(&'stati
                 _ => Verification::Replicate { sample_bps: 1_000 },
             };
             let (kind, manifest) = (JobKind::Batch, hash(1));
-            let spec = JobSpec { kind, escrow, tasks: 10, verification, manifest, fuel_max: 1_000 };
+            let metered = verification != Verification::None;
+            let fuel_max = 1_000;
+            let spec =
+                JobSpec { kind, escrow, tasks: 10, verification, manifest, fuel_max, metered };
             (owner(w.escrow(&escrow).owner)?, Action::JobOpen { spec })
         }
         4 => {
@@ -136,6 +140,10 @@ fn by_tenant(w: &World, random: &mut Random, things: &Things) -> Option<(&'stati
             let lease = random.pick(&things.leases)?;
             (owner(w.lease(&lease).tenant)?, Action::LeaseClose { lease })
         }
+        10 => {
+            let lease = random.pick(&things.leases)?;
+            (owner(w.lease(&lease).tenant)?, Action::ReadyReject { lease })
+        }
         _ => {
             let lease = random.pick(&things.leases)?;
             (owner(w.lease(&lease).tenant)?, Action::ResultAccept { lease })
@@ -149,7 +157,7 @@ fn by_provider(w: &World, random: &mut Random, things: &Things) -> Option<(&'sta
     let of =
         |lease: &LeaseId| PROVIDERS.into_iter().find(|who| id(who) == w.lease(lease).provider());
     let index = u32::try_from(random.below(3)).unwrap();
-    Some(match random.below(12) {
+    Some(match random.below(14) {
         0 => (who, Action::ProviderSet { profile: Default::default() }),
         1 => (who, Action::BondAdd { amount: random.amount() }),
         2 if random.chance(10) => (who, Action::ProviderDrain {}),
@@ -165,8 +173,11 @@ fn by_provider(w: &World, random: &mut Random, things: &Things) -> Option<(&'sta
         8 if random.chance(10) => (of(&lease?)?, Action::LeaseClose { lease: lease? }),
         9 => {
             let root = hash(u8::try_from(random.below(256)).unwrap());
-            (of(&lease?)?, Action::ResultCommit { lease: lease?, root, count: 10 })
+            let fuel = random.below(10_000);
+            (of(&lease?)?, Action::ResultCommit { lease: lease?, root, count: 10, fuel })
         }
+        10 if random.chance(30) => (of(&lease?)?, Action::LeaseDecline { lease: lease? }),
+        11 if random.chance(30) => (of(&lease?)?, Action::LeaseReclaim { lease: lease? }),
         _ => {
             let leases = things.leases.iter().filter(|lease| of(lease) == Some(who)).copied();
             (who, Action::Heartbeat { leases: leases.collect() })
@@ -206,12 +217,32 @@ fn by_anybody(w: &World, random: &mut Random, things: &Things) -> Option<(&'stat
     })
 }
 
+/// Gives some leases terms and events that no action of these people brings about: a notice, a
+/// meter, an offer that has ended, a new manifest.
+fn bend(w: &mut World, random: &mut Random, things: &Things) {
+    let Some(lease) = random.pick(&things.leases).filter(|_| random.chance(30)) else { return };
+    let before = w.lease(&lease);
+    if before.status.is_closed() {
+        return;
+    }
+    let metered = before.job.is_some_and(|job| w.job(&job).spec.metered);
+    let (notice, fuel) = (Millis(random.below(5_000)), random.below(200));
+    match random.below(4) {
+        0 => w.change(&lease, |lease: &mut Lease| lease.reclaim_notice = Some(notice)),
+        1 if metered => w.change(&lease, |lease: &mut Lease| lease.fuel_per_s = fuel),
+        2 => w.change(&lease, |lease: &mut Lease| lease.guaranteed_until = Millis::ZERO),
+        _ => drop(w.rule(|ctx| begin_update(ctx, &lease)).unwrap()),
+    }
+}
+
 fn run(seed: u64, blocks: u64, kinds: &mut BTreeMap<&'static str, u64>) {
     let mut random = Random(seed);
     let mut w = World::with(&["val", "eve", "bob"], |params| {
         let defaults = Params::default();
         params.fee_per_byte = defaults.fee_per_byte;
         params.fee_per_unit = defaults.fee_per_unit;
+        params.ready_window_ms = defaults.ready_window_ms;
+        params.min_charge_ms = defaults.min_charge_ms;
         params.unbonding_ms = Millis(80_000);
         params.retry_max = 3;
     });
@@ -223,6 +254,7 @@ fn run(seed: u64, blocks: u64, kinds: &mut BTreeMap<&'static str, u64>) {
             w.beat(random.below(700) + 1);
         }
         let things = Things::of(&w);
+        bend(&mut w, &mut random, &things);
         let mut acts = Vec::new();
         for _ in 0..random.below(8) {
             let act = match random.below(10) {
@@ -235,6 +267,10 @@ fn run(seed: u64, blocks: u64, kinds: &mut BTreeMap<&'static str, u64>) {
         let step = if random.chance(3) { random.below(30_000) + 1 } else { random.below(900) + 1 };
         let done = w.block(step, acts);
         for event in &done.events {
+            if let Event::LeaseClosed { reason, .. } = event {
+                let kind = format!("{reason:?}");
+                *kinds.entry(Box::leak(kind.into_boxed_str())).or_default() += 1;
+            }
             let text = format!("{event:?}");
             let kind = text.split([' ', '{', '(']).next().unwrap_or_default().to_owned();
             *kinds.entry(Box::leak(kind.into_boxed_str())).or_default() += 1;
@@ -277,6 +313,16 @@ fn invariants_hold_after_every_block_of_random_actions() {
         "DisputeVoted",
         "DisputeClosed",
         "Slashed",
+        "LeaseUpdated",
+        "LeaseReclaiming",
+        "TenantClosed",
+        "OutOfFunds",
+        "ProviderNotReady",
+        "ProviderExit",
+        "ReadyRejected",
+        "Undelivered",
+        "Reclaimed",
+        "OfferEnded",
     ] {
         assert!(kinds.contains_key(kind), "{kind} never happened: {kinds:?}");
     }
