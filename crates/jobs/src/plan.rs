@@ -144,6 +144,7 @@ impl Plan {
             manifest: self.manifest().commitment(),
             fuel_max: self.limits.fuel,
             chain: None,
+            metered: false,
         }
     }
 

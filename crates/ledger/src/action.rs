@@ -107,7 +107,8 @@ pub enum Action {
         /// Which order; the signer placed it.
         order: OrderId,
     },
-    /// The provider has everything that the lease needs: pay starts.
+    /// The provider has everything that the lease needs: pay starts. Of an updating lease: it has
+    /// taken up the new manifest.
     LeaseReady {
         /// Which lease; the signer provides it.
         lease: LeaseId,
@@ -117,8 +118,9 @@ pub enum Action {
         /// The leases covered, at most 1,024.
         leases: Vec<LeaseId>,
     },
-    /// Ends a lease. By its tenant: no fault of anybody. By its provider: an early exit, which
-    /// costs by schedule.
+    /// Ends a lease. By its tenant: no fault of anybody, for `min_charge_ms` at least. By its
+    /// provider: an early exit, which costs by schedule, or free of cost from `guaranteed_until`
+    /// on.
     LeaseClose {
         /// Which lease.
         lease: LeaseId,
@@ -132,6 +134,8 @@ pub enum Action {
         root: Hash,
         /// How many leaves; at most the job's tasks, and one more for a chain's state 0.
         count: u64,
+        /// Fuel that they used together; at most `count` times the job's `fuel_max`.
+        fuel: u64,
     },
     /// The tenant accepts a closed lease's results: what is withheld is paid at once.
     ResultAccept {
@@ -282,6 +286,22 @@ pub enum Action {
     ServiceUnregister {
         /// The service's name.
         name: String,
+    },
+    /// What a plain lease reported ready is not what was ordered: ends it unpaid.
+    ReadyReject {
+        /// Which lease; the signer is its tenant.
+        lease: LeaseId,
+    },
+    /// The manifest (or the new one) was not delivered, or cannot be run: ends a lease that is
+    /// granted or updating, without fault.
+    LeaseDecline {
+        /// Which lease; the signer provides it.
+        lease: LeaseId,
+    },
+    /// Gives notice of the end of an interruptible lease.
+    LeaseReclaim {
+        /// Which lease; the signer provides it.
+        lease: LeaseId,
     },
 }
 

@@ -43,8 +43,9 @@ fn dispatch(ctx: &mut Ctx<'_>, by: &By, action: &Action) -> Result<(), Reject> {
         Action::LeaseReady { lease } => market::ready::run(ctx, by, lease),
         Action::Heartbeat { leases } => market::heartbeat::run(ctx, by, leases),
         Action::LeaseClose { lease } => market::close::run(ctx, by, lease),
-        Action::ResultCommit { lease, root, count } => {
-            market::commit::run(ctx, by, lease, *root, *count)
+        Action::ResultCommit { lease, root, count, fuel } => {
+            let results = market::commit::Results { root: *root, count: *count, fuel: *fuel };
+            market::commit::run(ctx, by, lease, results)
         }
         Action::ResultAccept { lease } => market::accept::run(ctx, by, lease),
         Action::DisputeOpen { job, claims, evidence } => {
@@ -87,5 +88,8 @@ fn dispatch(ctx: &mut Ctx<'_>, by: &By, action: &Action) -> Result<(), Reject> {
         }
         Action::ServiceRegister { name, pledge } => bond::service::register(ctx, by, name, *pledge),
         Action::ServiceUnregister { name } => bond::service::unregister(ctx, by, name),
+        Action::ReadyReject { lease } => market::reject::run(ctx, by, lease),
+        Action::LeaseDecline { lease } => market::decline::run(ctx, by, lease),
+        Action::LeaseReclaim { lease } => market::reclaim::run(ctx, by, lease),
     }
 }

@@ -4,7 +4,8 @@
 //! [`limits::DUE_PER_BLOCK`] of a kind, oldest first):
 //!
 //! 1. open orders past their deadline expire;
-//! 2. active leases without heartbeats stall; stalled and unready ones close;
+//! 2. leases that are not ready, or not updated, in time close, and so do those that stayed
+//!    stalled; serving ones without heartbeats stall; reclaimed ones close;
 //! 3. the leases of escrows that stayed short close;
 //! 4. commitments of two blocks ago are made final by this block's beacon (see [`crate::job`]);
 //! 5. disputes past their deadline become void, and who ran out of time in a challenge loses it;

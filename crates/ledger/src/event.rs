@@ -169,6 +169,8 @@ pub enum Event {
         root: Hash,
         /// How many results.
         count: u64,
+        /// Fuel that they used together.
+        fuel: u64,
     },
     /// A dispute was opened: validators re-run the task.
     DisputeOpened {
@@ -421,6 +423,29 @@ pub enum Event {
         provider: AccountId,
         /// Whether it is.
         affiliated: bool,
+    },
+    /// A serving lease has a new manifest, which its provider is to take up.
+    LeaseUpdating {
+        /// Which lease.
+        lease: LeaseId,
+        /// The provider.
+        provider: AccountId,
+    },
+    /// The provider has taken up a lease's new manifest.
+    LeaseUpdated {
+        /// Which lease.
+        lease: LeaseId,
+        /// The provider.
+        provider: AccountId,
+    },
+    /// The provider gave notice of a lease's end.
+    LeaseReclaiming {
+        /// Which lease.
+        lease: LeaseId,
+        /// The provider.
+        provider: AccountId,
+        /// When it ends, in steady time.
+        until: Millis,
     },
 }
 

@@ -6,7 +6,7 @@
 //! | `money is conserved` | for each asset: issued = accounts + bonds, unbonding parts included + escrows + challengers' bonds + stakes + rewards held + burned |
 //! | `capacity is not oversold` | a host's used capacity is the sum of what its open leases take, and fits |
 //! | `escrow adds up` | deposited = balance + withheld + paid + refunded, and each is the sum of its parts |
-//! | `pay is covered` | paid <= accrued, and accrued + shortfall <= floor(rate x covered) |
+//! | `pay is covered` | paid <= accrued, and accrued + shortfall <= floor(rate x covered); nothing is paid while the tenant may reject it, nor of metered work more than its fuel is worth (but for a minimum charge) |
 //! | `open leases are backed` | an open lease has an escrow that is not closed and a provider with a bond |
 //! | `pledges fit the bond` | what a bond has pledged is the sum of what its account's leases and duties have, and within it |
 //! | `leased value adds up` | of each provider, each operator and all: the sum of the rates of the open leases |
@@ -23,11 +23,11 @@ use crate::{
     escrow::{Escrow, EscrowStatus},
     job::Job,
     keys,
-    market::{Lease, OrderStatus},
+    market::{CloseReason, Lease, LeaseStatus, OrderStatus},
     provider::{Host, Provider, operator_of},
 };
 use muster_market::capacity;
-use muster_types::{AccountId, Amount, EscrowId, HostId, JobId, LeaseId, Rate, Resources};
+use muster_types::{AccountId, Amount, EscrowId, HostId, JobId, LeaseId, Millis, Rate, Resources};
 use std::{
     collections::BTreeMap,
     fmt::{Debug, Display},
@@ -321,6 +321,15 @@ impl Books {
         let worth = lease.rate.charge_floor(lease.covered).unwrap_or(Amount::MAX);
         let owed = total([lease.accrued, lease.shortfall])?;
         require(owed <= worth, PAY, id, &(owed, worth))?;
+        if lease.status.is_open() {
+            let steady = keys::HEAD.get(state, &()).map_or(Millis::ZERO, |head| head.steady);
+            let accepted = steady >= lease.rejectable_until;
+            require(accepted || lease.paid.is_zero(), PAY, id, lease)?;
+        }
+        let minimum =
+            matches!(lease.status, LeaseStatus::Closed { reason: CloseReason::TenantClosed, .. });
+        let metered = lease.fuel_worth().unwrap_or(Amount::MAX);
+        require(minimum || lease.paid <= metered, PAY, id, lease)?;
         if lease.status.is_open() {
             let escrow = keys::ESCROWS.get(state, &lease.escrow);
             let payable = escrow.is_some_and(|escrow| escrow.status != EscrowStatus::Closed);

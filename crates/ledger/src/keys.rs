@@ -28,6 +28,7 @@
 //! | 1 | 22 [`SIGNED`] | provider, auditor | [`Signed`] |
 //! | 1 | 23 [`AFFILIATIONS`] | operator, provider | [`Affiliation`] |
 //! | 1 | 24 [`OPERATORS`] | account | [`Operator`] |
+//! | 1 | 50 [`TENANTS`] | account | [`TenantConduct`] |
 //! | [`DERIVED`] | the indexes below | | (empty) |
 //!
 //! Keys whose first byte is at least [`DERIVED`] are indexes over the records: never hashed, and
@@ -43,7 +44,7 @@ use crate::{
     genesis::Supply,
     head::Head,
     job::Job,
-    market::{Lease, Order},
+    market::{Lease, Order, TenantConduct},
     neutrality::Operator,
     param::Params,
     provider::{Host, Provider, affiliate::Affiliation},
@@ -93,6 +94,8 @@ pub const JOBS: Table<JobId, Job> = Table::new(RECORDS, 6);
 pub const DISPUTES: Table<DisputeId, Dispute> = Table::new(RECORDS, 7);
 /// Challenges of chains.
 pub const CHALLENGES: Table<DisputeId, Challenge> = Table::new(RECORDS, 8);
+/// What is known of tenants' conduct.
+pub const TENANTS: Table<AccountId, TenantConduct> = Table::new(RECORDS, 50);
 
 /// All leases of a provider.
 pub const LEASES_BY_PROVIDER: Index<(AccountId, LeaseId)> = Table::new(DERIVED, 0);
@@ -124,7 +127,7 @@ pub const ORDERS_WAITING: Index<(Millis, OrderId)> = Table::new(DERIVED, 12);
 pub const ORDERS_DUE: Index<(Millis, OrderId)> = Table::new(DERIVED, 13);
 /// Granted leases, by the steady time of the grant.
 pub const GRANTED_DUE: Index<(Millis, LeaseId)> = Table::new(DERIVED, 14);
-/// Active leases, by the steady time of the last heartbeat.
+/// Serving leases, by the steady time of the last heartbeat.
 pub const ACTIVE_DUE: Index<(Millis, LeaseId)> = Table::new(DERIVED, 15);
 /// Stalled leases, by the steady time at which the stall was found.
 pub const STALLED_DUE: Index<(Millis, LeaseId)> = Table::new(DERIVED, 16);
@@ -176,6 +179,10 @@ pub const AFFILIATIONS: Table<(AccountId, AccountId), Affiliation> = Table::new(
 pub const OPERATORS: Table<AccountId, Operator> = Table::new(RECORDS, 24);
 /// Duties that are being left, by the block time at which their pledge is freed.
 pub const DUTIES_DUE: Index<(Millis, (AccountId, Hash))> = Table::new(DERIVED, 40);
+/// Updating leases, by the steady time of the new manifest.
+pub const UPDATING_DUE: Index<(Millis, LeaseId)> = Table::new(DERIVED, 50);
+/// Leases that are being reclaimed, by the steady time of their end.
+pub const RECLAIMING_DUE: Index<(Millis, LeaseId)> = Table::new(DERIVED, 51);
 
 /// A part of a storage key. Encodings sort as the values do.
 pub trait Key: Sized {

@@ -205,6 +205,13 @@ params! { |p|
     /// The part of its pay that goes to fees where one operator has all leased value; in
     /// proportion from `share_fee_from_bps` on.
     share_fee_max_bps: u32 = 0, 0, BPS;
+    /// How long after it was reported ready a tenant may reject a plain lease, in steady time.
+    ready_window_ms: Millis = Millis(10_000), 0, DAY;
+    /// What a tenant that closes a lease pays for at least, in covered time.
+    min_charge_ms: Millis = Millis(1_000), 0, DAY;
+    /// The risk premium of a provider all of whose leases were rejected or declined; fewer in
+    /// proportion.
+    risk_refused_bps: u32 = 1_000, 0, 1_000_000;
 }
 
 /// A parameter out of its bounds.
@@ -226,7 +233,12 @@ impl Params {
     #[must_use]
     pub const fn slash_bps(&self, reason: CloseReason) -> u32 {
         match reason {
-            CloseReason::TenantClosed | CloseReason::OutOfFunds => 0,
+            CloseReason::TenantClosed
+            | CloseReason::OutOfFunds
+            | CloseReason::ReadyRejected
+            | CloseReason::Undelivered
+            | CloseReason::Reclaimed
+            | CloseReason::OfferEnded => 0,
             CloseReason::ProviderNotReady => self.slash_not_ready_bps,
             CloseReason::ProviderStalled => self.slash_stalled_bps,
             CloseReason::ProviderExit => self.slash_exit_bps,

@@ -73,7 +73,12 @@ fn fault_of_ones_own(w: &mut World, fault: CloseReason) -> EscrowId {
             let dispute = DisputeId::derive(&receipt.tx);
             w.ok("val", Action::DisputeVote { dispute, output: Some(result(1)) });
         }
-        CloseReason::TenantClosed | CloseReason::OutOfFunds => panic!("no fault"),
+        CloseReason::TenantClosed
+        | CloseReason::OutOfFunds
+        | CloseReason::ReadyRejected
+        | CloseReason::Undelivered
+        | CloseReason::Reclaimed
+        | CloseReason::OfferEnded => panic!("no fault"),
     }
     assert_eq!(reason(w, &faulty), fault);
     w.ok("pat", Action::LeaseClose { lease: honest });

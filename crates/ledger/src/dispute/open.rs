@@ -80,6 +80,7 @@ pub(super) fn can_be_challenged(ctx: &Ctx<'_>, lease: &Lease) -> bool {
     let steady = ctx.env.head.steady;
     match lease.status {
         LeaseStatus::Granted | LeaseStatus::Active | LeaseStatus::Stalled { .. } => true,
+        LeaseStatus::Updating { .. } | LeaseStatus::Reclaiming { .. } => true,
         LeaseStatus::Closed { settled: false, .. } => lease
             .window_from()
             .is_none_or(|from| steady.since(from) < ctx.env.params.challenge_window_ms),

@@ -122,7 +122,7 @@ fn a_challengers_bond_is_money_and_an_open_challenge_is_counted() {
     let job = w.open_job_of("ann", chain::spec(escrow, 4));
     let lease = w.active("ann", escrow, Some(job));
     let root = chain::Run::new(job, 4, 2).root();
-    w.ok("pat", Action::ResultCommit { lease, root, count: 5 });
+    w.ok("pat", Action::ResultCommit { lease, root, count: 5, fuel: 0 });
     w.beat(500);
     w.beat(500);
     let last = chain::right(4);
@@ -214,6 +214,38 @@ fn pay_beyond_what_was_earned_is_found() {
         let broken = books.check_lease(&w.state, &lease_id, &lease).unwrap_err();
         let overflow = index == 4;
         assert_eq!(broken.invariant, if overflow { ESCROW } else { PAY }, "change {index}");
+    }
+}
+
+#[test]
+fn pay_before_acceptance_or_beyond_the_fuel_is_found() {
+    let (mut w, _, _, lease_id) = sound();
+    w.ok("ann", Action::LeaseClose { lease: lease_id });
+    w.ok("ann", Action::ResultAccept { lease: lease_id });
+    let books = Books::of(&w.state).unwrap();
+    type Change = fn(&mut Lease);
+    let active: Change = |lease| lease.status = LeaseStatus::Active;
+    let table: [(Change, bool); 5] = [
+        (|_| (), true),
+        (|lease| lease.rejectable_until = Millis(u64::MAX), false),
+        (|lease| lease.rejectable_until = Millis(1), true),
+        (|lease| lease.fuel_per_s = 1, false),
+        (
+            |lease| {
+                let (reason, at) = (CloseReason::TenantClosed, Millis(1));
+                lease.status = LeaseStatus::Closed { reason, at, settled: true };
+                lease.fuel_per_s = 1;
+            },
+            true,
+        ),
+    ];
+    for (index, (change, holds)) in table.into_iter().enumerate() {
+        let mut lease = w.lease(&lease_id);
+        active(&mut lease);
+        change(&mut lease);
+        let found = books.check_lease(&w.state, &lease_id, &lease);
+        let expected = if holds { Ok(()) } else { Err(PAY) };
+        assert_eq!(found.map_err(|broken| broken.invariant), expected, "change {index}");
     }
 }
 

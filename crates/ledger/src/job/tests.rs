@@ -39,7 +39,7 @@ fn only_audits_ask_for_a_pledge_and_by_the_formula() {
 #[test]
 fn a_job_that_is_not_as_documented_is_refused() {
     type Change = fn(&mut JobSpec);
-    let table: [(&str, Change); 15] = [
+    let table: [(&str, Change); 16] = [
         ("spec.tasks", |spec| spec.tasks = 0),
         ("spec.tasks", |spec| spec.tasks = u64::MAX),
         ("spec.fuel_max", |spec| spec.fuel_max = 0),
@@ -67,6 +67,7 @@ fn a_job_that_is_not_as_documented_is_refused() {
         ("spec.kind", |spec| {
             *spec = JobSpec { kind: JobKind::Batch, chain: None, ..chain(1) };
         }),
+        ("spec.metered", |spec| spec.metered = true),
         ("escrow", |spec| spec.escrow = EscrowId::default()),
     ];
     let mut w = World::new();
@@ -79,6 +80,7 @@ fn a_job_that_is_not_as_documented_is_refused() {
         manifest: hash(1),
         fuel_max: 1,
         chain: None,
+        metered: false,
     };
     for (field, change) in table {
         let mut spec = good.clone();

@@ -161,6 +161,10 @@ fn grant(
         compensated: Amount::ZERO,
         commitment: None,
         disputes: 0,
+        guaranteed_until: host.spec.offered_until,
+        reclaim_notice: None,
+        fuel_per_s: 0,
+        rejectable_until: Millis::ZERO,
     };
     ctx.store(&id, &lease);
     order.leases.push(id);

@@ -10,14 +10,22 @@ use crate::{
 };
 use muster_types::{Hash, LeaseId};
 
+/// What is committed to.
+#[derive(Clone, Copy)]
+pub(crate) struct Results {
+    pub(crate) root: Hash,
+    pub(crate) count: u64,
+    pub(crate) fuel: u64,
+}
+
 pub(crate) fn run(
     ctx: &mut Ctx<'_>,
     by: &By,
     id: &LeaseId,
-    root: Hash,
-    count: u64,
+    results: Results,
 ) -> Result<(), Reject> {
     let mut lease: Lease = ctx.load(id)?;
+    let Results { root, count, fuel } = results;
     if !allowed(ctx, &lease)?.contains(&count) {
         return Err(Reject::bad_field("count"));
     }
@@ -37,10 +45,17 @@ pub(crate) fn run(
     if lease.commitment.is_some_and(is_final) {
         return Err(Reject::Duplicate);
     }
+    if let Some(job) = &lease.job {
+        let job: Job = ctx.load(job)?;
+        let most = u128::from(count).saturating_mul(u128::from(job.spec.fuel_max));
+        if u128::from(fuel) > most {
+            return Err(Reject::bad_field("fuel"));
+        }
+    }
     let at = ctx.env.head.now;
-    lease.commitment = Some(Commitment { root, count, at, height, draw: None, last: None });
+    lease.commitment = Some(Commitment { root, count, at, fuel, height, draw: None, last: None });
     ctx.store(id, &lease);
-    ctx.emit(Event::ResultCommitted { lease: *id, root, count });
+    ctx.emit(Event::ResultCommitted { lease: *id, root, count, fuel });
     Ok(())
 }
 

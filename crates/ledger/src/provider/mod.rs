@@ -99,6 +99,10 @@ pub struct Conduct {
     pub broken_in_a_row: u32,
     /// Block time up to which it is, or last was, in jail.
     pub jailed_until: Millis,
+    /// Leases that their tenants rejected when they were reported ready.
+    pub leases_rejected: u64,
+    /// Leases that it declined: not delivered, or not to be run.
+    pub leases_undelivered: u64,
 }
 
 /// A provider's state.

@@ -21,6 +21,7 @@ pub(crate) fn spec(escrow: EscrowId, tasks: u64) -> JobSpec {
         verification: Verification::Dispute,
         manifest: hash(1),
         fuel_max: 1_000,
+        metered: false,
         chain: Some(START),
     }
 }

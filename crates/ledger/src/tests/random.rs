@@ -6,7 +6,7 @@ use super::world::{PEOPLE, START, World, hash, id, nanos, result, task, usd};
 use crate::{
     dispute::{ChallengeStatus, Claim, Finding, Side},
     job::{JobKind, JobSpec, Verification},
-    market::Lease,
+    market::{Lease, lease::begin_update},
     *,
 };
 use muster_market::{Request, Spread, Terms};
@@ -135,7 +135,7 @@ fn by_tenant(w: &World, random: &mut Random, things: &Things) -> Option<(&'stati
     let who = random.pick(&TENANTS)?;
     let escrow = random.pick(&things.escrows);
     let owner = |account: AccountId| PEOPLE.into_iter().find(|who| id(who) == account);
-    Some(match random.below(11) {
+    Some(match random.below(12) {
         0 => (who, Action::EscrowOpen { deposit: random.amount() }),
         1 => (who, Action::EscrowDeposit { escrow: escrow?, amount: random.amount() }),
         2 => (owner(w.escrow(&escrow?).owner)?, Action::EscrowClose { escrow: escrow? }),
@@ -148,7 +148,9 @@ fn by_tenant(w: &World, random: &mut Random, things: &Things) -> Option<(&'stati
             };
             let (kind, manifest) = (JobKind::Batch, hash(1));
             let (tasks, fuel_max, chain) = (10, 1_000, None);
-            let spec = JobSpec { kind, escrow, tasks, verification, manifest, fuel_max, chain };
+            let metered = verification != Verification::None;
+            let spec =
+                JobSpec { kind, escrow, tasks, verification, manifest, fuel_max, metered, chain };
             let spec = if random.chance(40) { chain::spec(escrow, 10) } else { spec };
             (owner(w.escrow(&escrow).owner)?, Action::JobOpen { spec })
         }
@@ -171,6 +173,10 @@ fn by_tenant(w: &World, random: &mut Random, things: &Things) -> Option<(&'stati
         9 => {
             let lease = random.pick(&things.leases)?;
             (owner(w.lease(&lease).tenant)?, Action::LeaseClose { lease })
+        }
+        10 => {
+            let lease = random.pick(&things.leases)?;
+            (owner(w.lease(&lease).tenant)?, Action::ReadyReject { lease })
         }
         _ => {
             let lease = random.pick(&things.leases)?;
@@ -210,10 +216,13 @@ fn by_provider(w: &World, random: &mut Random, things: &Things) -> Option<(&'sta
                 let run = run_of(&record, job);
                 (root, count) = (run.root(), run.count());
             }
-            (of(&lease?)?, Action::ResultCommit { lease: lease?, root, count })
+            let fuel = random.below(10_000);
+            (of(&lease?)?, Action::ResultCommit { lease: lease?, root, count, fuel })
         }
-        10 => (who, Action::ProviderUnjail {}),
-        11 => (who, Action::BondUnbond { amount: random.amount() }),
+        10 if random.chance(30) => (who, Action::ProviderUnjail {}),
+        11 if random.chance(30) => (who, Action::BondUnbond { amount: random.amount() }),
+        10 if random.chance(50) => (of(&lease?)?, Action::LeaseDecline { lease: lease? }),
+        11 if random.chance(50) => (of(&lease?)?, Action::LeaseReclaim { lease: lease? }),
         _ => {
             let leases = things.leases.iter().filter(|lease| of(lease) == Some(who)).copied();
             (who, Action::Heartbeat { leases: leases.collect() })
@@ -350,6 +359,24 @@ fn by_staker(w: &World, random: &mut Random, things: &Things) -> Option<(&'stati
     })
 }
 
+/// Gives some leases terms and events that no action of these people brings about: a notice, a
+/// meter, an offer that has ended, a new manifest.
+fn bend(w: &mut World, random: &mut Random, things: &Things) {
+    let Some(lease) = random.pick(&things.leases).filter(|_| random.chance(30)) else { return };
+    let before = w.lease(&lease);
+    if before.status.is_closed() {
+        return;
+    }
+    let metered = before.job.is_some_and(|job| w.job(&job).spec.metered);
+    let (notice, fuel) = (Millis(random.below(5_000)), random.below(200));
+    match random.below(4) {
+        0 => w.change(&lease, |lease: &mut Lease| lease.reclaim_notice = Some(notice)),
+        1 if metered => w.change(&lease, |lease: &mut Lease| lease.fuel_per_s = fuel),
+        2 => w.change(&lease, |lease: &mut Lease| lease.guaranteed_until = Millis::ZERO),
+        _ => drop(w.rule(|ctx| begin_update(ctx, &lease)).unwrap()),
+    }
+}
+
 fn run(seed: u64, blocks: u64, kinds: &mut BTreeMap<&'static str, u64>) {
     let mut random = Random(seed);
     let mut w = World::with(&COMMITTEE, |params| {
@@ -360,6 +387,8 @@ fn run(seed: u64, blocks: u64, kinds: &mut BTreeMap<&'static str, u64>) {
         params.bisect_arity = 3;
         params.dispute_clock_ms = Millis(8_000);
         params.unbonding_ms = Millis(110_000);
+        params.ready_window_ms = defaults.ready_window_ms;
+        params.min_charge_ms = defaults.min_charge_ms;
         params.retry_max = 3;
         params.stake_unbonding_ms = Millis(110_000);
         params.vote_period_ms = Millis(5_000);
@@ -383,6 +412,7 @@ fn run(seed: u64, blocks: u64, kinds: &mut BTreeMap<&'static str, u64>) {
             events.extend(w.beat(random.below(700) + 1).events);
         }
         let things = Things::of(&w);
+        bend(&mut w, &mut random, &things);
         let mut acts = Vec::new();
         for _ in 0..random.below(10) {
             let act = match random.below(20) {
@@ -397,6 +427,10 @@ fn run(seed: u64, blocks: u64, kinds: &mut BTreeMap<&'static str, u64>) {
         let step = if random.chance(3) { random.below(30_000) + 1 } else { random.below(900) + 1 };
         events.extend(w.block(step, acts).events);
         for event in &events {
+            if let Event::LeaseClosed { reason, .. } = event {
+                let kind = format!("{reason:?}");
+                *kinds.entry(Box::leak(kind.into_boxed_str())).or_default() += 1;
+            }
             let text = format!("{event:?}");
             let kind = text.split([' ', '{', '(']).next().unwrap_or_default().to_owned();
             *kinds.entry(Box::leak(kind.into_boxed_str())).or_default() += 1;
@@ -413,7 +447,7 @@ fn run(seed: u64, blocks: u64, kinds: &mut BTreeMap<&'static str, u64>) {
 #[test]
 fn invariants_hold_after_every_block_of_random_actions() {
     let mut kinds = BTreeMap::new();
-    for seed in 0..12 {
+    for seed in 0..40 {
         run(seed, 250, &mut kinds);
     }
     for kind in [
@@ -461,6 +495,16 @@ fn invariants_hold_after_every_block_of_random_actions() {
         "AttributesSigned",
         "AttributesRevoked",
         "AffiliationSet",
+        "LeaseUpdated",
+        "LeaseReclaiming",
+        "TenantClosed",
+        "OutOfFunds",
+        "ProviderNotReady",
+        "ProviderExit",
+        "ReadyRejected",
+        "Undelivered",
+        "Reclaimed",
+        "OfferEnded",
     ] {
         assert!(kinds.contains_key(kind), "{kind} never happened: {kinds:?}");
     }

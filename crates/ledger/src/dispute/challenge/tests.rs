@@ -48,7 +48,7 @@ impl Case {
         let lease = w.active("ann", escrow, Some(job));
         w.beat(1_000);
         let run = Run::new(job, steps, wrong);
-        let commit = Action::ResultCommit { lease, root: run.root(), count: run.count() };
+        let commit = Action::ResultCommit { lease, root: run.root(), count: run.count(), fuel: 0 };
         w.ok("pat", commit);
         w.beat(250);
         w.beat(250);
@@ -461,7 +461,7 @@ fn a_lease_that_ended_early_answers_for_the_steps_that_it_ran() {
     c.w.beat(1_000);
     c.w.ok("ann", Action::LeaseClose { lease });
     let run = Run::new(c.job, 12, 11);
-    c.w.ok("pat", Action::ResultCommit { lease, root: run.root(), count: 13 });
+    c.w.ok("pat", Action::ResultCommit { lease, root: run.root(), count: 13, fuel: 0 });
     c.w.pass(2, 500);
     let mut c = Case { lease, run, ..c };
     let dispute = c.open("eve");
@@ -484,7 +484,7 @@ fn who_is_tenant_provider_and_challenger_at_once_loses() {
         let lease = w.active("pat", escrow, Some(job));
         w.beat(1_000);
         let run = Run::new(job, 9, wrong);
-        w.ok("pat", Action::ResultCommit { lease, root: run.root(), count: 10 });
+        w.ok("pat", Action::ResultCommit { lease, root: run.root(), count: 10, fuel: 0 });
         w.beat(500);
         w.beat(500);
         let mut c = Case { w, escrow, job, lease, run };
@@ -509,7 +509,7 @@ fn a_committed_lease_answers_for_its_window_even_where_nothing_was_earned() {
     let mut c = Case::new(20, 20, |_| ());
     let lease = c.w.grant("ann", c.escrow, Some(c.job), 1)[0];
     let run = Run::new(c.job, 20, 3);
-    c.w.ok("pat", Action::ResultCommit { lease, root: run.root(), count: 21 });
+    c.w.ok("pat", Action::ResultCommit { lease, root: run.root(), count: 21, fuel: 0 });
     c.w.pass(1, 500);
     c.w.ok("pat", Action::LeaseClose { lease });
     let mut c = Case { lease, run, ..c };

@@ -87,6 +87,7 @@ fn world(verification: Verification) -> (World, EscrowId, LeaseId) {
         verification,
         manifest: hash(1),
         fuel_max: 1_000,
+        metered: false,
         chain: None,
     };
     let job = w.open_job_of("ann", spec);
@@ -98,7 +99,7 @@ fn world(verification: Verification) -> (World, EscrowId, LeaseId) {
 const AUDIT: Verification = Verification::Audit { rate_bps: 500 };
 
 fn commit(lease: LeaseId, root: u8, count: u64) -> Action {
-    Action::ResultCommit { lease, root: hash(root), count }
+    Action::ResultCommit { lease, root: hash(root), count, fuel: 0 }
 }
 
 #[test]

@@ -29,7 +29,7 @@ fn openings_of_challenges_are_refused_by_name() {
     let other = c.w.active("ann", escrow, Some(c.job));
     let early = Reject::wrong_state("lease", "without a final commitment");
     assert_eq!(c.w.refused("bob", open(other, hash(9))), early);
-    let commit = |count| Action::ResultCommit { lease: other, root: hash(1), count };
+    let commit = |count| Action::ResultCommit { lease: other, root: hash(1), count, fuel: 0 };
     assert_eq!(c.w.refused("pat", commit(6)), Reject::bad_field("count"));
     assert_eq!(c.w.refused("pat", commit(0)), Reject::bad_field("count"));
     c.w.ok("pat", commit(1));
