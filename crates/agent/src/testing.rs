@@ -36,6 +36,7 @@ pub(crate) fn lease(status: LeaseStatus) -> Lease {
         compensated: Amount::ZERO,
         commitment: None,
         disputes: 0,
+        guaranteed_until: Millis::ZERO,
     }
 }
 

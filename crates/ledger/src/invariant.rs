@@ -3,13 +3,14 @@
 //!
 //! | invariant | says |
 //! |---|---|
-//! | `money is conserved` | for each asset: issued = accounts + bonds + escrows + burned |
+//! | `money is conserved` | for each asset: issued = accounts + bonds + escrows + bids' deposits + burned |
 //! | `capacity is not oversold` | a host's used capacity is the sum of what its open leases take, and fits |
-//! | `escrow adds up` | deposited = balance + withheld + paid + refunded, and each is the sum of its parts |
+//! | `escrow adds up` | deposited = balance + withheld + paid + refunded + fees, and each is the sum of its parts |
 //! | `pay is covered` | paid <= accrued, and accrued + shortfall <= floor(rate x covered) |
 //! | `open leases are backed` | an open lease has an escrow that is not closed and a provider with a bond |
 //! | `pledges fit the bond` | a provider's pledged part is the sum of its leases' pledges, and within the bond |
 //! | `counters match` | every counter is the number of what it counts |
+//! | `orders are in order` | an order misses leases while it is open, and only then; its bids stand only while it takes them, and are no more than it takes |
 //! | `steady time is behind` | steady time is not ahead of block time |
 
 use crate::{
@@ -18,11 +19,11 @@ use crate::{
     escrow::{Escrow, EscrowStatus},
     job::Job,
     keys,
-    market::{Lease, OrderStatus},
+    market::{Lease, Mode, Order},
     provider::{Host, Provider},
 };
 use muster_market::capacity;
-use muster_types::{AccountId, Amount, EscrowId, HostId, JobId, LeaseId, Resources};
+use muster_types::{AccountId, Amount, EscrowId, HostId, JobId, LeaseId, OrderId, Resources};
 use std::{
     collections::BTreeMap,
     fmt::{Debug, Display},
@@ -47,6 +48,7 @@ const PAY: &str = "pay is covered";
 const BACKED: &str = "open leases are backed";
 const PLEDGES: &str = "pledges fit the bond";
 const COUNTERS: &str = "counters match";
+const ORDERS: &str = "orders are in order";
 const STEADY: &str = "steady time is behind";
 
 /// Checks every invariant.
@@ -64,6 +66,9 @@ pub fn check(state: &dyn State) -> Result<(), Broken> {
     }
     for (id, escrow) in keys::ESCROWS.scan(state, &(), None) {
         books.check_escrow(&id, &escrow)?;
+    }
+    for (id, order) in keys::ORDERS.scan(state, &(), None) {
+        check_order(state, &id, &order)?;
     }
     for (id, job) in keys::JOBS.scan(state, &(), None) {
         books.check_job(&id, &job)?;
@@ -129,6 +134,9 @@ fn money(state: &dyn State) -> Result<(), Broken> {
         add(&mut usd, escrow.balance, MONEY)?;
         add(&mut usd, escrow.withheld, MONEY)?;
     }
+    for (_, bid) in keys::BIDS.scan(state, &(), None) {
+        add(&mut usd, bid.deposit, MONEY)?;
+    }
     equal(supply.usd.issued, usd, MONEY, &"usd")?;
     equal(supply.mst.issued, mst, MONEY, &"mst")
 }
@@ -160,14 +168,17 @@ struct OfEscrow {
     withheld: Amount,
     paid: Amount,
     compensated: Amount,
+    fees: Amount,
 }
 
 impl Books {
     fn of(state: &dyn State) -> Result<Self, Broken> {
         let mut books = Self::default();
         for (_, order) in keys::ORDERS.scan(state, &(), None) {
-            if order.status == OrderStatus::Open {
-                one(&mut books.escrows.entry(order.escrow).or_default().open_orders);
+            let of_escrow = books.escrows.entry(order.escrow).or_default();
+            add(&mut of_escrow.fees, order.charged, ESCROW)?;
+            if order.status.is_open() {
+                one(&mut of_escrow.open_orders);
                 if let Some(job) = order.job {
                     one(&mut books.jobs.entry(job).or_default().0);
                 }
@@ -236,7 +247,9 @@ impl Books {
         equal(escrow.withheld, counted.withheld, ESCROW, id)?;
         equal(escrow.paid, counted.paid, ESCROW, id)?;
         equal(escrow.compensated, counted.compensated, ESCROW, id)?;
-        let parts = total([escrow.balance, escrow.withheld, escrow.paid, escrow.refunded])?;
+        equal(escrow.fees, counted.fees, ESCROW, id)?;
+        let Escrow { balance, withheld, paid, refunded, fees, .. } = escrow;
+        let parts = total([*balance, *withheld, *paid, *refunded, *fees])?;
         equal(escrow.deposited, parts, ESCROW, id)?;
         let deposits = &escrow.deposits;
         let amounts = total(deposits.iter().map(|deposit| deposit.amount))?;
@@ -275,6 +288,18 @@ impl Books {
         }
         Ok(())
     }
+}
+
+fn check_order(state: &dyn State, id: &OrderId, order: &Order) -> Result<(), Broken> {
+    require(order.status.is_open() == (order.missing > 0), ORDERS, id, order)?;
+    let bids = keys::BIDS.scan(state, id, None).count();
+    let taken = order.bidding.map_or(0, |bidding| bidding.bids);
+    equal(u32::try_from(bids).unwrap_or(u32::MAX), taken, ORDERS, id)?;
+    let most = match order.mode {
+        Mode::Bids { bids_max, .. } if order.status.is_open() => u32::from(bids_max),
+        Mode::Bids { .. } | Mode::Standing => 0,
+    };
+    require(taken <= most, ORDERS, id, order)
 }
 
 fn one(count: &mut u32) {

@@ -2,7 +2,7 @@
 //! looking at a transaction costs; a transaction beyond one is refused with
 //! [`crate::Reject::BadField`]. What may be voted on is in [`crate::Params`] instead.
 
-use muster_types::{Amount, Rate};
+use muster_types::{Amount, Millis, Rate};
 
 /// Leases that one heartbeat covers.
 pub const HEARTBEAT_LEASES: usize = 1024;
@@ -61,3 +61,9 @@ pub const NETWORK_NAME_BYTES: usize = 64;
 
 /// Validators of a network.
 pub const VALIDATORS: usize = 256;
+
+/// Bids that stand on one order.
+pub const BIDS: u16 = 256;
+
+/// The longest bid window, in steady time.
+pub const BID_WINDOW_MS: Millis = Millis(86_400_000);

@@ -8,7 +8,7 @@ use crate::{
     escrow::Escrow,
     job::Job,
     keys::{self, Index, Key, Record},
-    market::{Lease, Offers, Order},
+    market::{Bid, Lease, Offers, Order},
     provider::{Host, Provider, risk},
 };
 use muster_market::{Explanation, Terms, explain};
@@ -200,4 +200,10 @@ pub fn quote(state: &dyn State, terms: &Terms) -> Explanation {
     let everybody = |_: &muster_market::HostView| true;
     let book = Offers::new(state, &params, height, &everybody);
     explain(&book, terms, &params.rules(), now)
+}
+
+/// The bids on an order, by host.
+#[must_use]
+pub fn bids_of_order(state: &dyn State, order: &OrderId) -> Vec<(HostId, Bid)> {
+    keys::BIDS.scan(state, order, None).map(|((_, host), bid)| (host, bid)).collect()
 }

@@ -1,6 +1,6 @@
 //! `LeaseClose`, and every other end of a lease.
 
-use super::{CloseReason, Lease, LeaseStatus, settled};
+use super::{CloseReason, Lease, LeaseStatus, ended, settled};
 use crate::{
     Event, Reject,
     ctx::{By, Ctx, rest},
@@ -54,6 +54,7 @@ pub(crate) fn close(ctx: &mut Ctx<'_>, id: &LeaseId, reason: CloseReason) -> Res
         conduct.leases_broken = conduct.leases_broken.saturating_add(1);
         ctx.store(&provider_id, &provider);
     }
+    ended::lease_ended(ctx, &lease, reason)?;
     if reason == CloseReason::ProviderFraud {
         return Ok(());
     }

@@ -1,9 +1,9 @@
 //! Bytes from anybody: decoding and applying never panics.
 
 use super::{World, world::key};
-use crate::{Action, Tx};
+use crate::{Action, Tx, market};
 use borsh::BorshDeserialize;
-use muster_types::codec;
+use muster_types::{Rate, codec};
 use proptest::prelude::*;
 
 /// Transactions of every shape that the harness knows, to be bent.
@@ -23,6 +23,12 @@ fn samples() -> Vec<Vec<u8>> {
             evidence: "nowhere".into(),
         },
         Action::ProviderSet { profile: Default::default() },
+        Action::OrderUpdate {
+            order: w.lease(&lease).order,
+            change: market::OrderChange::Shrink { leases: vec![lease; 2] },
+        },
+        Action::BidPlace { order: w.lease(&lease).order, host: 1, rate: Rate::MAX, count: 3 },
+        Action::BidAccept { order: w.lease(&lease).order, hosts: vec![w.lease(&lease).host] },
     ];
     acts.into_iter().map(|action| codec::encode(&w.sign("ann", action))).collect()
 }
@@ -44,7 +50,7 @@ proptest! {
 
     #[test]
     fn arbitrary_actions_apply_or_are_refused(
-        variant in 0u8..24,
+        variant in 0u8..48,
         bytes in prop::collection::vec(any::<u8>(), 0..400),
     ) {
         let bytes = [vec![variant], bytes].concat();

@@ -38,6 +38,6 @@ fn a_fixed_script_gives_a_fixed_state() {
     w.ok("ann", Action::EscrowClose { escrow });
     assert_eq!(
         state_root(&w).to_string(),
-        "d880f3e050b822616c102d1bb7f8c3d5bfdabdcf98c9867163c835093137a972"
+        "f2616cb14d3d4f0b1c1325e42b24d1aba8076fd91e8ba1b6981f6a939f4da20f"
     );
 }

@@ -5,6 +5,7 @@ use super::world::{PEOPLE, START, World, hash, id, nanos, result, task, usd};
 use crate::{
     dispute::Claim,
     job::{JobKind, JobSpec, Verification},
+    market::{Mode, OrderChange, Pick},
     *,
 };
 use muster_market::{Request, Spread, Terms};
@@ -55,6 +56,8 @@ struct Things {
     escrows: Vec<EscrowId>,
     jobs: Vec<JobId>,
     orders: Vec<OrderId>,
+    bidding: Vec<OrderId>,
+    picking: Vec<OrderId>,
     leases: Vec<LeaseId>,
     disputes: Vec<DisputeId>,
 }
@@ -69,10 +72,15 @@ impl Things {
         escrows.retain(|(_, escrow)| escrow.status != escrow::EscrowStatus::Closed);
         let mut jobs: Vec<_> = keys::JOBS.scan(state, &(), None).collect();
         jobs.retain(|(_, job)| !job.closed);
+        let windows = keys::WINDOWS_DUE.scan(state, &(), None).map(|((_, order), ())| order);
+        let is_open = |order: &OrderId| w.order(order).status == market::OrderStatus::Open;
+        let (bidding, picking) = windows.partition(is_open);
         Self {
             escrows: escrows.into_iter().map(|(id, _)| id).collect(),
             jobs: jobs.into_iter().map(|(id, _)| id).collect(),
             orders: view::waiting_orders(state).into_iter().map(|(id, _)| id).collect(),
+            bidding,
+            picking,
             leases: leases.into_iter().map(|(id, _)| id).collect(),
             disputes: view::open_disputes(state).into_iter().map(|(id, _)| id).collect(),
         }
@@ -98,11 +106,30 @@ fn terms(random: &mut Random) -> Terms {
     }
 }
 
+fn mode(random: &mut Random) -> Mode {
+    let pick = if random.chance(50) { Pick::Lowest } else { Pick::Tenant };
+    match random.below(3) {
+        0 => Mode::Bids { window_ms: Millis(random.below(6_000)), bids_max: 2, pick },
+        _ => Mode::Standing,
+    }
+}
+
+fn change(w: &World, random: &mut Random, order: &OrderId, lease: Option<LeaseId>) -> OrderChange {
+    let record = w.order(order);
+    match random.below(5) {
+        0 => OrderChange::Grow { count: u32::try_from(random.below(3)).unwrap() },
+        1 => OrderChange::Shrink { leases: lease.into_iter().collect() },
+        2 => OrderChange::Count { count: record.terms.count.saturating_sub(1) },
+        3 => OrderChange::Extend { deadline: record.deadline.after(Millis(random.below(5_000))) },
+        _ => OrderChange::Manifest { hash: hash(u8::try_from(random.below(3)).unwrap()) },
+    }
+}
+
 fn by_tenant(w: &World, random: &mut Random, things: &Things) -> Option<(&'static str, Action)> {
     let who = random.pick(&TENANTS)?;
     let escrow = random.pick(&things.escrows);
     let owner = |account: AccountId| PEOPLE.into_iter().find(|who| id(who) == account);
-    Some(match random.below(11) {
+    Some(match random.below(14) {
         0 => (who, Action::EscrowOpen { deposit: random.amount() }),
         1 => (who, Action::EscrowDeposit { escrow: escrow?, amount: random.amount() }),
         2 => (owner(w.escrow(&escrow?).owner)?, Action::EscrowClose { escrow: escrow? }),
@@ -125,7 +152,10 @@ fn by_tenant(w: &World, random: &mut Random, things: &Things) -> Option<(&'stati
             let escrow = job.map(|job| w.job(&job).spec.escrow).or(escrow)?;
             let deadline = w.head().now.after(Millis(random.below(20_000)));
             let terms = terms(random);
-            let order = Action::OrderPlace { escrow, job, terms, deadline, manifest: hash(2) };
+            let (mode, reauction) = (mode(random), random.chance(50));
+            let manifest = hash(2);
+            let order =
+                Action::OrderPlace { escrow, job, terms, deadline, manifest, mode, reauction };
             (owner(w.escrow(&escrow).owner)?, order)
         }
         8 => {
@@ -135,6 +165,20 @@ fn by_tenant(w: &World, random: &mut Random, things: &Things) -> Option<(&'stati
         9 => {
             let lease = random.pick(&things.leases)?;
             (owner(w.lease(&lease).tenant)?, Action::LeaseClose { lease })
+        }
+        10 => {
+            let order = random.pick(&things.picking)?;
+            let mut hosts: Vec<_> = view::bids_of_order(&w.state, &order);
+            hosts.truncate(usize::try_from(random.below(3)).unwrap() + 1);
+            let hosts = hosts.into_iter().map(|(host, _)| host).collect();
+            (owner(w.order(&order).tenant)?, Action::BidAccept { order, hosts })
+        }
+        11 | 12 => {
+            let lease = random.pick(&things.leases);
+            let order = lease.map(|lease| w.lease(&lease).order).filter(|_| random.chance(70));
+            let order = order.or_else(|| random.pick(&things.orders))?;
+            let change = change(w, random, &order, lease);
+            (owner(w.order(&order).tenant)?, Action::OrderUpdate { order, change })
         }
         _ => {
             let lease = random.pick(&things.leases)?;
@@ -149,10 +193,10 @@ fn by_provider(w: &World, random: &mut Random, things: &Things) -> Option<(&'sta
     let of =
         |lease: &LeaseId| PROVIDERS.into_iter().find(|who| id(who) == w.lease(lease).provider());
     let index = u32::try_from(random.below(3)).unwrap();
-    Some(match random.below(12) {
+    Some(match random.below(18) {
         0 => (who, Action::ProviderSet { profile: Default::default() }),
         1 => (who, Action::BondAdd { amount: random.amount() }),
-        2 if random.chance(10) => (who, Action::ProviderDrain {}),
+        2 if random.chance(4) => (who, Action::ProviderDrain {}),
         3 => (who, Action::BondWithdraw {}),
         4 => {
             let mut spec = w.spec(random.pick(&["1", "2", "3.5"])?);
@@ -163,9 +207,22 @@ fn by_provider(w: &World, random: &mut Random, things: &Things) -> Option<(&'sta
         5 => (who, Action::HostRemove { index }),
         6 | 7 => (of(&lease?)?, Action::LeaseReady { lease: lease? }),
         8 if random.chance(10) => (of(&lease?)?, Action::LeaseClose { lease: lease? }),
-        9 => {
+        13 => {
             let root = hash(u8::try_from(random.below(256)).unwrap());
             (of(&lease?)?, Action::ResultCommit { lease: lease?, root, count: 10 })
+        }
+        9..=11 => {
+            let order = random.pick(&things.bidding)?;
+            let hosts: Vec<_> = keys::HOSTS.scan(&w.state, &(), None).collect();
+            let (HostId { provider, index: host }, _) = random.pick(&hosts)?;
+            let who = PROVIDERS.into_iter().find(|who| id(who) == provider)?;
+            let rate = Rate::per_hour(nanos(u128::from(random.below(4_000)) * 1_000_000));
+            let count = u32::try_from(random.below(2) + 1).unwrap();
+            (who, Action::BidPlace { order, host, rate, count })
+        }
+        12 if random.chance(30) => {
+            let order = random.pick(&things.bidding)?;
+            (who, Action::BidWithdraw { order, host: index })
         }
         _ => {
             let leases = things.leases.iter().filter(|lease| of(lease) == Some(who)).copied();
@@ -212,6 +269,11 @@ fn run(seed: u64, blocks: u64, kinds: &mut BTreeMap<&'static str, u64>) {
         let defaults = Params::default();
         params.fee_per_byte = defaults.fee_per_byte;
         params.fee_per_unit = defaults.fee_per_unit;
+        params.fee_per_visit = nanos(50);
+        params.rent_per_lease = Rate::per_hour(usd(1));
+        params.visit_max = 4;
+        params.pick_window_ms = Millis(3_000);
+        params.reauction_ms = Millis(5_000);
         params.unbonding_ms = Millis(80_000);
         params.retry_max = 3;
     });
@@ -251,7 +313,7 @@ fn run(seed: u64, blocks: u64, kinds: &mut BTreeMap<&'static str, u64>) {
 #[test]
 fn invariants_hold_after_every_block_of_random_actions() {
     let mut kinds = BTreeMap::new();
-    for seed in 0..12 {
+    for seed in 0..16 {
         run(seed, 250, &mut kinds);
     }
     for kind in [
@@ -277,6 +339,11 @@ fn invariants_hold_after_every_block_of_random_actions() {
         "DisputeVoted",
         "DisputeClosed",
         "Slashed",
+        "BidPlaced",
+        "BidEnded",
+        "OrderPicking",
+        "OrderUpdated",
+        "OrderReopened",
     ] {
         assert!(kinds.contains_key(kind), "{kind} never happened: {kinds:?}");
     }
