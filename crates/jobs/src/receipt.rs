@@ -46,6 +46,9 @@ impl Ours {
             | Event::LeaseResumed { lease, .. }
             | Event::LeaseClosed { lease, .. }
             | Event::LeaseSettled { lease, .. }
+            | Event::LeaseUpdating { lease, .. }
+            | Event::LeaseUpdated { lease, .. }
+            | Event::LeaseReclaiming { lease, .. }
             | Event::ResultCommitted { lease, .. }
             | Event::Slashed { lease, .. } => self.leases.contains(lease),
             Event::DisputeOpened { dispute, job, .. } => {

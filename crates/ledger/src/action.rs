@@ -110,7 +110,8 @@ pub enum Action {
         /// Which order; the signer placed it.
         order: OrderId,
     },
-    /// The provider has everything that the lease needs: pay starts.
+    /// The provider has everything that the lease needs: pay starts. Of an updating lease: it has
+    /// taken up the new manifest.
     LeaseReady {
         /// Which lease; the signer provides it.
         lease: LeaseId,
@@ -120,8 +121,9 @@ pub enum Action {
         /// The leases covered, at most 1,024.
         leases: Vec<LeaseId>,
     },
-    /// Ends a lease. By its tenant: no fault of anybody. By its provider: an early exit, which
-    /// costs by schedule.
+    /// Ends a lease. By its tenant: no fault of anybody, for `min_charge_ms` at least. By its
+    /// provider: an early exit, which costs by schedule, or free of cost from `guaranteed_until`
+    /// on.
     LeaseClose {
         /// Which lease.
         lease: LeaseId,
@@ -134,6 +136,8 @@ pub enum Action {
         root: Hash,
         /// How many leaves.
         count: u64,
+        /// Fuel that they used together; at most `count` times the job's `fuel_max`.
+        fuel: u64,
     },
     /// The tenant accepts a closed lease's results: what is withheld is paid at once.
     ResultAccept {
@@ -187,6 +191,22 @@ pub enum Action {
         order: OrderId,
         /// How.
         change: OrderChange,
+    },
+    /// What a plain lease reported ready is not what was ordered: ends it unpaid.
+    ReadyReject {
+        /// Which lease; the signer is its tenant.
+        lease: LeaseId,
+    },
+    /// The manifest (or the new one) was not delivered, or cannot be run: ends a lease that is
+    /// granted or updating, without fault.
+    LeaseDecline {
+        /// Which lease; the signer provides it.
+        lease: LeaseId,
+    },
+    /// Gives notice of the end of an interruptible lease.
+    LeaseReclaim {
+        /// Which lease; the signer provides it.
+        lease: LeaseId,
     },
 }
 

@@ -44,8 +44,9 @@ fn dispatch(ctx: &mut Ctx<'_>, by: &By, action: &Action) -> Result<(), Reject> {
         Action::LeaseReady { lease } => market::ready::run(ctx, by, lease),
         Action::Heartbeat { leases } => market::heartbeat::run(ctx, by, leases),
         Action::LeaseClose { lease } => market::close::run(ctx, by, lease),
-        Action::ResultCommit { lease, root, count } => {
-            market::commit::run(ctx, by, lease, *root, *count)
+        Action::ResultCommit { lease, root, count, fuel } => {
+            let results = market::commit::Results { root: *root, count: *count, fuel: *fuel };
+            market::commit::run(ctx, by, lease, results)
         }
         Action::ResultAccept { lease } => market::accept::run(ctx, by, lease),
         Action::DisputeOpen { job, claims, evidence } => {
@@ -58,5 +59,8 @@ fn dispatch(ctx: &mut Ctx<'_>, by: &By, action: &Action) -> Result<(), Reject> {
         Action::BidWithdraw { order, host } => market::bid_withdraw::run(ctx, by, order, *host),
         Action::BidAccept { order, hosts } => market::bid_accept::run(ctx, by, order, hosts),
         Action::OrderUpdate { order, change } => market::update::run(ctx, by, order, change),
+        Action::ReadyReject { lease } => market::reject::run(ctx, by, lease),
+        Action::LeaseDecline { lease } => market::decline::run(ctx, by, lease),
+        Action::LeaseReclaim { lease } => market::reclaim::run(ctx, by, lease),
     }
 }

@@ -5,7 +5,8 @@
 //!
 //! 1. open orders past their deadline expire; bid windows that have ended are decided, and orders
 //!    whose tenants did not pick in time expire;
-//! 2. active leases without heartbeats stall; stalled and unready ones close;
+//! 2. leases that are not ready, or not updated, in time close, and so do those that stayed
+//!    stalled; serving ones without heartbeats stall; reclaimed ones close;
 //! 3. the leases of escrows that stayed short close;
 //! 4. disputes past their deadline become void;
 //! 5. closed leases whose challenge window has ended are settled;

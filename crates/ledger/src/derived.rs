@@ -6,7 +6,7 @@ use crate::{
     escrow::Escrow,
     job::Job,
     keys,
-    market::{Bid, Lease, Order},
+    market::{Bid, Lease, Order, TenantConduct},
     provider::{Host, Provider},
     state::{Changes, Scratch, State},
 };
@@ -28,5 +28,6 @@ pub fn rebuild_derived(state: &dyn State) -> Changes {
     keys::list_all::<Job>(state, &mut scratch);
     keys::list_all::<Dispute>(state, &mut scratch);
     keys::list_all::<Bid>(state, &mut scratch);
+    keys::list_all::<TenantConduct>(state, &mut scratch);
     scratch.into_changes()
 }

@@ -171,6 +171,8 @@ pub enum Event {
         root: Hash,
         /// How many results.
         count: u64,
+        /// Fuel that they used together.
+        fuel: u64,
     },
     /// A dispute was opened: validators re-run the task.
     DisputeOpened {
@@ -252,6 +254,29 @@ pub enum Event {
         order: OrderId,
         /// For how many leases.
         missing: u32,
+    },
+    /// A serving lease has a new manifest, which its provider is to take up.
+    LeaseUpdating {
+        /// Which lease.
+        lease: LeaseId,
+        /// The provider.
+        provider: AccountId,
+    },
+    /// The provider has taken up a lease's new manifest.
+    LeaseUpdated {
+        /// Which lease.
+        lease: LeaseId,
+        /// The provider.
+        provider: AccountId,
+    },
+    /// The provider gave notice of a lease's end.
+    LeaseReclaiming {
+        /// Which lease.
+        lease: LeaseId,
+        /// The provider.
+        provider: AccountId,
+        /// When it ends, in steady time.
+        until: Millis,
     },
 }
 

@@ -6,7 +6,7 @@
 //! | `money is conserved` | for each asset: issued = accounts + bonds + escrows + bids' deposits + burned |
 //! | `capacity is not oversold` | a host's used capacity is the sum of what its open leases take, and fits |
 //! | `escrow adds up` | deposited = balance + withheld + paid + refunded + fees, and each is the sum of its parts |
-//! | `pay is covered` | paid <= accrued, and accrued + shortfall <= floor(rate x covered) |
+//! | `pay is covered` | paid <= accrued, and accrued + shortfall <= floor(rate x covered); nothing is paid while the tenant may reject it, nor of metered work more than its fuel is worth (but for a minimum charge) |
 //! | `open leases are backed` | an open lease has an escrow that is not closed and a provider with a bond |
 //! | `pledges fit the bond` | a provider's pledged part is the sum of its leases' pledges, and within the bond |
 //! | `counters match` | every counter is the number of what it counts |
@@ -19,11 +19,13 @@ use crate::{
     escrow::{Escrow, EscrowStatus},
     job::Job,
     keys,
-    market::{Lease, Mode, Order},
+    market::{CloseReason, Lease, LeaseStatus, Mode, Order},
     provider::{Host, Provider},
 };
 use muster_market::capacity;
-use muster_types::{AccountId, Amount, EscrowId, HostId, JobId, LeaseId, OrderId, Resources};
+use muster_types::{
+    AccountId, Amount, EscrowId, HostId, JobId, LeaseId, Millis, OrderId, Resources,
+};
 use std::{
     collections::BTreeMap,
     fmt::{Debug, Display},
@@ -276,6 +278,15 @@ impl Books {
         let worth = lease.rate.charge_floor(lease.covered).unwrap_or(Amount::MAX);
         let owed = total([lease.accrued, lease.shortfall])?;
         require(owed <= worth, PAY, id, &(owed, worth))?;
+        if lease.status.is_open() {
+            let steady = keys::HEAD.get(state, &()).map_or(Millis::ZERO, |head| head.steady);
+            let accepted = steady >= lease.rejectable_until;
+            require(accepted || lease.paid.is_zero(), PAY, id, lease)?;
+        }
+        let minimum =
+            matches!(lease.status, LeaseStatus::Closed { reason: CloseReason::TenantClosed, .. });
+        let metered = lease.fuel_worth().unwrap_or(Amount::MAX);
+        require(minimum || lease.paid <= metered, PAY, id, lease)?;
         if lease.status.is_open() {
             let escrow = keys::ESCROWS.get(state, &lease.escrow);
             let payable = escrow.is_some_and(|escrow| escrow.status != EscrowStatus::Closed);

@@ -15,10 +15,11 @@
 //! | 1 | 5 [`ESCROWS`] | escrow | [`Escrow`] |
 //! | 1 | 6 [`JOBS`] | job | [`Job`] |
 //! | 1 | 7 [`DISPUTES`] | dispute | [`Dispute`] |
-//! | 1 | 40 [`BIDS`] | order, host | [`Bid`] |
-//! | 1 | 41 [`WAKES`] | class or escrow | [`Wake`] |
-//! | 1 | 42 [`OFFERED_CLASSES`] | class | (empty; within a block) |
-//! | 1 | 43 [`CHANGED_PROVIDERS`] | provider | (empty; within a block) |
+//! | 1 | 50 [`TENANTS`] | account | [`TenantConduct`] |
+//! | 1 | 60 [`BIDS`] | order, host | [`Bid`] |
+//! | 1 | 61 [`WAKES`] | class or escrow | [`Wake`] |
+//! | 1 | 62 [`OFFERED_CLASSES`] | class | (empty; within a block) |
+//! | 1 | 63 [`CHANGED_PROVIDERS`] | provider | (empty; within a block) |
 //! | [`DERIVED`] | the indexes below | | (empty) |
 //!
 //! Keys whose first byte is at least [`DERIVED`] are indexes over the records: never hashed, and
@@ -32,7 +33,7 @@ use crate::{
     genesis::Supply,
     head::Head,
     job::Job,
-    market::{Bid, Lease, Order, Wake},
+    market::{Bid, Lease, Order, TenantConduct, Wake},
     param::Params,
     provider::{Host, Provider},
     state::{Scratch, State},
@@ -74,6 +75,8 @@ pub const ESCROWS: Table<EscrowId, Escrow> = Table::new(RECORDS, 5);
 pub const JOBS: Table<JobId, Job> = Table::new(RECORDS, 6);
 /// Disputes.
 pub const DISPUTES: Table<DisputeId, Dispute> = Table::new(RECORDS, 7);
+/// What is known of tenants' conduct.
+pub const TENANTS: Table<AccountId, TenantConduct> = Table::new(RECORDS, 50);
 
 /// All leases of a provider.
 pub const LEASES_BY_PROVIDER: Index<(AccountId, LeaseId)> = Table::new(DERIVED, 0);
@@ -105,7 +108,7 @@ pub const ORDERS_WAITING: Index<(Millis, OrderId)> = Table::new(DERIVED, 12);
 pub const ORDERS_DUE: Index<(Millis, OrderId)> = Table::new(DERIVED, 13);
 /// Granted leases, by the steady time of the grant.
 pub const GRANTED_DUE: Index<(Millis, LeaseId)> = Table::new(DERIVED, 14);
-/// Active leases, by the steady time of the last heartbeat.
+/// Serving leases, by the steady time of the last heartbeat.
 pub const ACTIVE_DUE: Index<(Millis, LeaseId)> = Table::new(DERIVED, 15);
 /// Stalled leases, by the steady time at which the stall was found.
 pub const STALLED_DUE: Index<(Millis, LeaseId)> = Table::new(DERIVED, 16);
@@ -115,22 +118,26 @@ pub const CLOSED_DUE: Index<(Millis, LeaseId)> = Table::new(DERIVED, 17);
 pub const OVERDRAWN_DUE: Index<(Millis, EscrowId)> = Table::new(DERIVED, 18);
 /// Open disputes, by deadline (steady time).
 pub const DISPUTES_DUE: Index<(Millis, DisputeId)> = Table::new(DERIVED, 19);
+/// Updating leases, by the steady time of the new manifest.
+pub const UPDATING_DUE: Index<(Millis, LeaseId)> = Table::new(DERIVED, 50);
+/// Leases that are being reclaimed, by the steady time of their end.
+pub const RECLAIMING_DUE: Index<(Millis, LeaseId)> = Table::new(DERIVED, 51);
 
 /// The bids on orders: by (order, host).
-pub const BIDS: Table<(OrderId, HostId), Bid> = Table::new(RECORDS, 40);
+pub const BIDS: Table<(OrderId, HostId), Bid> = Table::new(RECORDS, 60);
 /// The bells that ring: by class of hosts, or by escrow (see [`crate::market`]).
-pub const WAKES: Table<Hash, Wake> = Table::new(RECORDS, 41);
+pub const WAKES: Table<Hash, Wake> = Table::new(RECORDS, 61);
 /// The classes of the hosts that this block offers, until its end.
-pub const OFFERED_CLASSES: Table<Hash, ()> = Table::new(RECORDS, 42);
+pub const OFFERED_CLASSES: Table<Hash, ()> = Table::new(RECORDS, 62);
 /// The providers whose standing or bond grew, until the block's end.
-pub const CHANGED_PROVIDERS: Table<AccountId, ()> = Table::new(RECORDS, 43);
+pub const CHANGED_PROVIDERS: Table<AccountId, ()> = Table::new(RECORDS, 63);
 
 /// Orders that take bids or are picked from, by the end of the window (steady time).
-pub const WINDOWS_DUE: Index<(Millis, OrderId)> = Table::new(DERIVED, 40);
+pub const WINDOWS_DUE: Index<(Millis, OrderId)> = Table::new(DERIVED, 60);
 /// Orders that are ready for a turn, oldest first.
-pub const ORDERS_READY: Index<(Millis, OrderId)> = Table::new(DERIVED, 41);
+pub const ORDERS_READY: Index<(Millis, OrderId)> = Table::new(DERIVED, 61);
 /// Orders that a bell wakes: by (class of hosts or escrow, when it was placed).
-pub const SLEEPERS: Index<(Hash, Millis, OrderId)> = Table::new(DERIVED, 42);
+pub const SLEEPERS: Index<(Hash, Millis, OrderId)> = Table::new(DERIVED, 62);
 
 /// A part of a storage key. Encodings sort as the values do.
 pub trait Key: Sized {

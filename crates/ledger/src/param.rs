@@ -174,6 +174,13 @@ params! { |p|
     pick_window_ms: Millis = Millis(60_000), 1, DAY;
     /// How long an order is open again for a lease that its provider broke, in block time.
     reauction_ms: Millis = Millis(600_000), 1, 30 * DAY;
+    /// How long after it was reported ready a tenant may reject a plain lease, in steady time.
+    ready_window_ms: Millis = Millis(10_000), 0, DAY;
+    /// What a tenant that closes a lease pays for at least, in covered time.
+    min_charge_ms: Millis = Millis(1_000), 0, DAY;
+    /// The risk premium of a provider all of whose leases were rejected or declined; fewer in
+    /// proportion.
+    risk_refused_bps: u32 = 1_000, 0, 1_000_000;
 }
 
 /// A parameter out of its bounds.
@@ -195,7 +202,12 @@ impl Params {
     #[must_use]
     pub const fn slash_bps(&self, reason: CloseReason) -> u32 {
         match reason {
-            CloseReason::TenantClosed | CloseReason::OutOfFunds => 0,
+            CloseReason::TenantClosed
+            | CloseReason::OutOfFunds
+            | CloseReason::ReadyRejected
+            | CloseReason::Undelivered
+            | CloseReason::Reclaimed
+            | CloseReason::OfferEnded => 0,
             CloseReason::ProviderNotReady => self.slash_not_ready_bps,
             CloseReason::ProviderStalled => self.slash_stalled_bps,
             CloseReason::ProviderExit => self.slash_exit_bps,

@@ -8,7 +8,7 @@ use crate::{
     escrow::Escrow,
     job::Job,
     keys::{self, Index, Key, Record},
-    market::{Bid, Lease, Offers, Order},
+    market::{Bid, Lease, Offers, Order, TenantConduct},
     provider::{Host, Provider, risk},
 };
 use muster_market::{Explanation, Terms, explain};
@@ -78,6 +78,12 @@ pub fn hosts(state: &dyn State, provider: &AccountId) -> Vec<(u32, Host)> {
 #[must_use]
 pub fn order(state: &dyn State, id: &OrderId) -> Option<Order> {
     keys::ORDERS.get(state, id)
+}
+
+/// A tenant's conduct, for providers to see whom they serve; all zeros for who never leased.
+#[must_use]
+pub fn tenant_conduct(state: &dyn State, tenant: &AccountId) -> TenantConduct {
+    keys::TENANTS.get(state, tenant).unwrap_or_default()
 }
 
 /// A lease.

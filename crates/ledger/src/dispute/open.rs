@@ -77,6 +77,7 @@ fn can_be_challenged(ctx: &Ctx<'_>, lease: &Lease) -> bool {
     let closed_for = ctx.env.head.steady.since(lease.seen_steady);
     match lease.status {
         LeaseStatus::Granted | LeaseStatus::Active | LeaseStatus::Stalled { .. } => true,
+        LeaseStatus::Updating { .. } | LeaseStatus::Reclaiming { .. } => true,
         LeaseStatus::Closed { settled: false, .. } => {
             closed_for < ctx.env.params.challenge_window_ms
         }

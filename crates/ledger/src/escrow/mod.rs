@@ -72,7 +72,7 @@ pub struct Escrow {
     pub deposited: Amount,
     /// Free to be earned.
     pub balance: Amount,
-    /// Earned, but held back until the results stand.
+    /// Earned, but held back until the results stand, or the tenant has accepted the lease.
     pub withheld: Amount,
     /// Paid to providers.
     pub paid: Amount,

@@ -99,6 +99,38 @@ fn pay_beyond_what_was_earned_is_found() {
 }
 
 #[test]
+fn pay_before_acceptance_or_beyond_the_fuel_is_found() {
+    let (mut w, _, _, lease_id) = sound();
+    w.ok("ann", Action::LeaseClose { lease: lease_id });
+    w.ok("ann", Action::ResultAccept { lease: lease_id });
+    let books = Books::of(&w.state).unwrap();
+    type Change = fn(&mut Lease);
+    let active: Change = |lease| lease.status = LeaseStatus::Active;
+    let table: [(Change, bool); 5] = [
+        (|_| (), true),
+        (|lease| lease.rejectable_until = Millis(u64::MAX), false),
+        (|lease| lease.rejectable_until = Millis(1), true),
+        (|lease| lease.fuel_per_s = 1, false),
+        (
+            |lease| {
+                let (reason, at) = (CloseReason::TenantClosed, Millis(1));
+                lease.status = LeaseStatus::Closed { reason, at, settled: true };
+                lease.fuel_per_s = 1;
+            },
+            true,
+        ),
+    ];
+    for (index, (change, holds)) in table.into_iter().enumerate() {
+        let mut lease = w.lease(&lease_id);
+        active(&mut lease);
+        change(&mut lease);
+        let found = books.check_lease(&w.state, &lease_id, &lease);
+        let expected = if holds { Ok(()) } else { Err(PAY) };
+        assert_eq!(found.map_err(|broken| broken.invariant), expected, "change {index}");
+    }
+}
+
+#[test]
 fn a_lease_without_backing_is_found() {
     let (w, escrow_id, _, lease_id) = sound();
     let mut state = w.state.clone();

@@ -59,6 +59,8 @@ pub struct JobSpec {
     pub manifest: Hash,
     /// The most fuel that one task may use; a referee re-runs at most so much.
     pub fuel_max: u64,
+    /// Whether pay is bounded by committed fuel (see [`crate::market`]); needs a verification.
+    pub metered: bool,
 }
 
 /// A job's state.

@@ -21,6 +21,9 @@ pub(crate) fn run(ctx: &mut Ctx<'_>, by: &By, spec: &JobSpec) -> Result<(), Reje
     {
         return Err(Reject::bad_field("spec.verification.sample_bps"));
     }
+    if spec.metered && spec.verification == Verification::None {
+        return Err(Reject::bad_field("spec.metered"));
+    }
     let escrow: Escrow = ctx.load(&spec.escrow)?;
     if escrow.owner != by.signer {
         return Err(Reject::not_yours("owner"));

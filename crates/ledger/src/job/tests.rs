@@ -8,7 +8,7 @@ use muster_types::{EscrowId, JobId};
 #[test]
 fn a_job_that_is_not_as_documented_is_refused() {
     type Change = fn(&mut JobSpec);
-    let table: [(&str, Change); 6] = [
+    let table: [(&str, Change); 7] = [
         ("spec.tasks", |spec| spec.tasks = 0),
         ("spec.tasks", |spec| spec.tasks = u64::MAX),
         ("spec.fuel_max", |spec| spec.fuel_max = 0),
@@ -18,6 +18,7 @@ fn a_job_that_is_not_as_documented_is_refused() {
         ("spec.verification.sample_bps", |spec| {
             spec.verification = Verification::Replicate { sample_bps: 10_001 };
         }),
+        ("spec.metered", |spec| spec.metered = true),
         ("escrow", |spec| spec.escrow = EscrowId::default()),
     ];
     let mut w = World::new();
@@ -29,6 +30,7 @@ fn a_job_that_is_not_as_documented_is_refused() {
         verification: Verification::None,
         manifest: hash(1),
         fuel_max: 1,
+        metered: false,
     };
     for (field, change) in table {
         let mut spec = good.clone();

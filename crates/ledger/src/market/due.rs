@@ -26,10 +26,15 @@ pub(crate) fn run(ctx: &mut Ctx<'_>) {
 
     let unready = due(ctx, keys::GRANTED_DUE, longer(params.ready_timeout_ms));
     for_each(ctx, unready, |ctx, id| close::close(ctx, id, CloseReason::ProviderNotReady));
+    let not_updated = due(ctx, keys::UPDATING_DUE, longer(params.ready_timeout_ms));
+    for_each(ctx, not_updated, |ctx, id| close::close(ctx, id, CloseReason::ProviderNotReady));
     let gone = due(ctx, keys::STALLED_DUE, ago(params.stall_close_ms));
     for_each(ctx, gone, |ctx, id| close::close(ctx, id, CloseReason::ProviderStalled));
     let silent = due(ctx, keys::ACTIVE_DUE, longer(params.stall_gap_ms));
     for_each(ctx, silent, stall);
+    // After the stalls: notice is no excuse for silence.
+    let reclaimed = due(ctx, keys::RECLAIMING_DUE, head.steady);
+    for_each(ctx, reclaimed, |ctx, id| close::close(ctx, id, CloseReason::Reclaimed));
 
     for escrow in due(ctx, keys::OVERDRAWN_DUE, ago(params.overdrawn_grace_ms)) {
         let leases = settle::open_leases(ctx, &escrow);
@@ -52,8 +57,10 @@ pub(crate) fn run(ctx: &mut Ctx<'_>) {
 fn stall(ctx: &mut Ctx<'_>, id: &LeaseId) -> Result<(), Reject> {
     let mut lease: Lease = ctx.load(id)?;
     let blocks = ctx.env.head.height.saturating_sub(lease.seen_height);
-    if blocks >= ctx.env.params.stall_gap_blocks {
-        lease.status = LeaseStatus::Stalled { since: ctx.env.head.steady };
+    if blocks >= ctx.env.params.stall_gap_blocks
+        && let Some(was) = lease.status.serving()
+    {
+        lease.status = LeaseStatus::Stalled { since: ctx.env.head.steady, was };
         ctx.store(id, &lease);
         ctx.emit(Event::LeaseStalled { lease: *id, provider: lease.provider() });
     }

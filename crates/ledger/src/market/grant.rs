@@ -139,6 +139,9 @@ impl Books {
             commitment: None,
             disputes: 0,
             guaranteed_until,
+            reclaim_notice: None,
+            fuel_per_s: 0,
+            rejectable_until: Millis::ZERO,
         };
         ctx.store(&id, &lease);
         ctx.emit(Event::LeaseGranted {

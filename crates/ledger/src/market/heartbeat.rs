@@ -23,20 +23,24 @@ pub(crate) fn run(ctx: &mut Ctx<'_>, by: &By, leases: &[LeaseId]) -> Result<(), 
         if lease.provider() != by.signer {
             return Err(Reject::not_yours("provider"));
         }
-        let was = lease.status;
-        match was {
+        let resumed = match lease.status {
             LeaseStatus::Granted | LeaseStatus::Closed { .. } => continue,
-            LeaseStatus::Active | LeaseStatus::Stalled { .. } => {}
-        }
+            LeaseStatus::Active | LeaseStatus::Updating { .. } | LeaseStatus::Reclaiming { .. } => {
+                None
+            }
+            LeaseStatus::Stalled { was, .. } => Some(was),
+        };
         match settle::cover(ctx, &mut lease) {
             // Named a second time, or by a second heartbeat in one block.
             Some(Millis::ZERO) => {}
             Some(gap) => touched.entry(lease.escrow).or_default().push((*id, gap)),
             None => missed = missed.saturating_add(1),
         }
-        lease.status = LeaseStatus::Active;
+        if let Some(was) = resumed {
+            lease.status = was.into();
+        }
         ctx.store(id, &lease);
-        if was != LeaseStatus::Active {
+        if resumed.is_some() {
             ctx.emit(Event::LeaseResumed { lease: *id, provider: by.signer });
         }
     }

@@ -30,22 +30,47 @@
 //! |---|---|---|
 //! | none | its order clears | granted |
 //! | granted | `LeaseReady` by the provider | active |
-//! | granted | no `LeaseReady` within `ready_timeout_ms` | closed(provider_not_ready) |
-//! | active | no heartbeat for `stall_gap_ms` and `stall_gap_blocks` | stalled |
-//! | stalled | `Heartbeat` | active (the gap is not paid) |
+//! | granted | a new manifest | granted: the time to get ready begins again |
+//! | granted, updating | no `LeaseReady` within `ready_timeout_ms` | closed(provider_not_ready) |
+//! | granted, updating | `LeaseDecline` by the provider | closed(undelivered) |
+//! | active, updating | a new manifest | updating(since now) |
+//! | updating | `LeaseReady` by the provider | active |
+//! | active, updating | `LeaseReclaim` by the provider, with a notice in the terms | reclaiming(until now + notice) |
+//! | reclaiming | a new manifest | the same: it ends soon |
+//! | reclaiming | `until` has come | closed(reclaimed) |
+//! | serving | no heartbeat for `stall_gap_ms` and `stall_gap_blocks` | stalled |
+//! | stalled | a new manifest | stalled; goes back to updating, or to reclaiming |
+//! | stalled | `Heartbeat` | what it was (the gap is not paid) |
 //! | stalled | `stall_close_ms` more | closed(provider_stalled) |
-//! | granted, active, stalled | `LeaseClose` by the tenant | closed(tenant_closed) |
-//! | granted, active, stalled | `LeaseClose` by the provider | closed(provider_exit) |
-//! | granted, active, stalled | the escrow is short for `overdrawn_grace_ms` | closed(out_of_funds) |
+//! | serving, stalled; no job | `ReadyReject` by the tenant within `ready_window_ms` of the first `LeaseReady` | closed(ready_rejected) |
+//! | any open | `LeaseClose` by the tenant | closed(tenant_closed) |
+//! | any open | `LeaseClose` by the provider before `guaranteed_until` | closed(provider_exit) |
+//! | any open | `LeaseClose` by the provider at `guaranteed_until` or later | closed(offer_ended) |
+//! | any open | the escrow is short for `overdrawn_grace_ms` | closed(out_of_funds) |
 //! | any open | its claim is judged wrong | closed(provider_fraud) |
 //!
-//! A lease is found active or stalled by its heartbeats in steady time (see [`crate::Head`]). A
-//! gap of at most `heartbeat_gap_max_ms` before a heartbeat is covered, and so is the one before a
-//! close of an active lease; a longer one never is.
+//! *Serving* is active, updating or reclaiming: heartbeats cover it and it is paid. A lease is
+//! found serving or stalled by its heartbeats in steady time (see [`crate::Head`]). A gap of at
+//! most `heartbeat_gap_max_ms` before a heartbeat is covered, and so is the one before a close of
+//! a serving lease; a longer one never is. Who ended a lease, and whose fault it was, is in
+//! [`CloseReason`].
+//!
+//! A plain lease (one without a job) is paid from `ready`: silence accepts. What it earns while
+//! the tenant may still reject it is withheld in the escrow, and paid by the first settlement
+//! after that, or when the lease closes; rejected, it is unpaid and unslashed, and counted against
+//! both sides. A lease with a job cannot be rejected: its job says how its results are checked.
+//!
+//! A tenant that closes a lease pays for `min_charge_ms` at least, also before it was ready, as if
+//! so much had been covered: by the rules of [`crate::escrow::settle`], so never more than the
+//! escrow's share for it. Not where the lease is stalled: then its provider is not there.
+//!
+//! A lease of a metered job is paid at most
+//! `floor(rate x committed fuel / (fuel_per_s x 3600 s))`, or the minimum charge where that is due
+//! and more; the rest of what was withheld goes back to the escrow when it is settled.
 //!
 //! A closed lease is *settled* when its withheld pay is released or forfeited and its pledge is
-//! free again: at once where nothing is withheld, else on `ResultAccept`, else when the challenge
-//! window has ended without an open dispute.
+//! free again: at once where nothing is withheld for its results, else on `ResultAccept`, else
+//! when the challenge window has ended without an open dispute.
 
 pub(crate) mod accept;
 pub(crate) mod bid;
@@ -56,21 +81,27 @@ pub(crate) mod cancel;
 pub(crate) mod clear;
 pub(crate) mod close;
 pub(crate) mod commit;
+pub(crate) mod conduct;
+pub(crate) mod decline;
 pub(crate) mod due;
 pub(crate) mod ended;
 pub(crate) mod grant;
 pub(crate) mod heartbeat;
+pub(crate) mod lease;
 mod offers;
 mod order;
 pub(crate) mod place;
 pub(crate) mod queue;
 pub(crate) mod ready;
+pub(crate) mod reclaim;
+pub(crate) mod reject;
 pub(crate) mod settled;
 pub(crate) mod update;
-pub(crate) mod update_lease;
 pub(crate) mod wake;
 
 pub use bid::{Bid, BidOutcome};
+pub use conduct::TenantConduct;
+pub use lease::{Party, Serving};
 pub(crate) use offers::{Offers, offer_entries};
 pub use order::{Bidding, Cursor, Mode, Order, OrderChange, OrderStatus, Pick, Turn};
 pub use wake::Wake;
@@ -87,6 +118,16 @@ use muster_types::{
 use serde::{Deserialize, Serialize};
 
 /// Who ended a lease, and why.
+///
+/// | reason | ended by | provider's fault: slashed | counted against |
+/// |---|---|---|---|
+/// | `TenantClosed` | tenant | no | nobody |
+/// | `OutOfFunds` | network | no | tenant |
+/// | `ProviderNotReady`, `ProviderStalled`, `ProviderFraud` | network | yes | provider |
+/// | `ProviderExit` | provider | yes | provider |
+/// | `ReadyRejected` | tenant | no | both |
+/// | `Undelivered` | provider | no | both |
+/// | `Reclaimed`, `OfferEnded` | provider | no | nobody |
 #[derive(
     Clone,
     Copy,
@@ -115,6 +156,14 @@ pub enum CloseReason {
     ProviderExit,
     /// Provider: signed a wrong result.
     ProviderFraud,
+    /// Tenant: what was reported ready is not what was ordered.
+    ReadyRejected,
+    /// Provider: the manifest was not delivered, or cannot be run.
+    Undelivered,
+    /// Provider: took back what was leased as interruptible, with notice.
+    Reclaimed,
+    /// Provider: left when its offer had ended.
+    OfferEnded,
 }
 
 impl CloseReason {
@@ -126,7 +175,27 @@ impl CloseReason {
             | Self::ProviderStalled
             | Self::ProviderExit
             | Self::ProviderFraud => true,
-            Self::TenantClosed | Self::OutOfFunds => false,
+            Self::TenantClosed
+            | Self::OutOfFunds
+            | Self::ReadyRejected
+            | Self::Undelivered
+            | Self::Reclaimed
+            | Self::OfferEnded => false,
+        }
+    }
+
+    /// Whose act, or which rule's, ended the lease.
+    #[must_use]
+    pub const fn ended_by(self) -> Party {
+        match self {
+            Self::TenantClosed | Self::ReadyRejected => Party::Tenant,
+            Self::ProviderExit | Self::Undelivered | Self::Reclaimed | Self::OfferEnded => {
+                Party::Provider
+            }
+            Self::OutOfFunds
+            | Self::ProviderNotReady
+            | Self::ProviderStalled
+            | Self::ProviderFraud => Party::Network,
         }
     }
 }
@@ -156,6 +225,8 @@ impl LeaseStatus {
             Self::Stalled { .. } => "stalled",
             Self::Closed { settled: false, .. } => "closed",
             Self::Closed { settled: true, .. } => "settled",
+            Self::Updating { .. } => "updating",
+            Self::Reclaiming { .. } => "reclaiming",
         }
     }
 
@@ -193,6 +264,8 @@ pub enum LeaseStatus {
     Stalled {
         /// Steady time at which the stall was found.
         since: Millis,
+        /// What a heartbeat takes it back to.
+        was: Serving,
     },
     /// Ended.
     Closed {
@@ -202,6 +275,16 @@ pub enum LeaseStatus {
         at: Millis,
         /// Whether pay and pledge are dealt with.
         settled: bool,
+    },
+    /// Serves the manifest before and is paid; the provider takes up the new one.
+    Updating {
+        /// Steady time of the new manifest.
+        since: Millis,
+    },
+    /// Serves and is paid until then.
+    Reclaiming {
+        /// Steady time of the end.
+        until: Millis,
     },
 }
 
@@ -244,7 +327,7 @@ pub struct Lease {
     pub accrued: Amount,
     /// What the escrow could not pay. Later deposits pay it first, until the lease closes.
     pub shortfall: Amount,
-    /// What of it was paid out; the rest is withheld in the escrow until the results stand.
+    /// What of it was paid out; the rest is withheld in the escrow until it vests.
     pub paid: Amount,
     /// What the tenant got for this lease out of the bond: never more than `accrued`.
     pub compensated: Amount,
@@ -253,8 +336,16 @@ pub struct Lease {
     /// Open disputes that name this lease.
     pub disputes: u32,
     /// The end of its host's offer when it was granted, or when its order was last extended: up
-    /// to then its price stands (block time).
+    /// to then its price stands, from then on its provider may leave freely (block time).
     pub guaranteed_until: Millis,
+    /// How much notice the provider has to give before it takes back what is leased; `None`: it
+    /// may not.
+    pub reclaim_notice: Option<Millis>,
+    /// Fuel that the host offered to burn in a second, for a metered job; zero: not metered.
+    pub fuel_per_s: u64,
+    /// Until when the tenant may reject it, in steady time: set by the first `LeaseReady` of a
+    /// plain lease. What is earned before is withheld.
+    pub rejectable_until: Millis,
 }
 
 /// A provider's commitment to its results on a lease.
@@ -269,6 +360,8 @@ pub struct Commitment {
     pub count: u64,
     /// Block time of the commitment.
     pub at: Millis,
+    /// Fuel that its leaves used together.
+    pub fuel: u64,
 }
 
 impl Record for Lease {
@@ -286,10 +379,15 @@ impl Record for Lease {
         if !self.status.is_closed() {
             emit(keys::OPEN_LEASES_BY_ESCROW.key(&(self.escrow, *key)));
         }
+        if self.status.serving().is_some() {
+            emit(keys::ACTIVE_DUE.key(&(self.seen_steady, *key)));
+        }
         match self.status {
             LeaseStatus::Granted => emit(keys::GRANTED_DUE.key(&(self.seen_steady, *key))),
-            LeaseStatus::Active => emit(keys::ACTIVE_DUE.key(&(self.seen_steady, *key))),
-            LeaseStatus::Stalled { since } => emit(keys::STALLED_DUE.key(&(since, *key))),
+            LeaseStatus::Active => {}
+            LeaseStatus::Updating { since } => emit(keys::UPDATING_DUE.key(&(since, *key))),
+            LeaseStatus::Reclaiming { until } => emit(keys::RECLAIMING_DUE.key(&(until, *key))),
+            LeaseStatus::Stalled { since, .. } => emit(keys::STALLED_DUE.key(&(since, *key))),
             LeaseStatus::Closed { settled: false, .. } if self.disputes == 0 => {
                 emit(keys::CLOSED_DUE.key(&(self.seen_steady, *key)));
             }

@@ -405,7 +405,7 @@ fn only_the_provider_serves_a_lease_and_only_the_parties_end_it() {
     let escrow = w.open_escrow("ann", usd(10));
     let [lease] = w.grant("ann", escrow, None, 1)[..] else { panic!() };
     let missing = LeaseId::default();
-    let commit = |lease, count| Action::ResultCommit { lease, root: hash(1), count };
+    let commit = |lease, count| Action::ResultCommit { lease, root: hash(1), count, fuel: 0 };
     let not_provider = || Reject::not_yours("provider");
     let not_found = || Reject::not_found("lease");
     let state = |state| Reject::wrong_state("lease", state);
@@ -446,10 +446,10 @@ fn withheld_pay_is_released_by_acceptance_or_by_the_end_of_the_window() {
         let job = w.open_job("ann", escrow);
         let lease = w.active("ann", escrow, Some(job));
         w.beat(500);
-        w.ok("pat", Action::ResultCommit { lease, root: hash(1), count: 3 });
-        w.ok("pat", Action::ResultCommit { lease, root: hash(2), count: 4 });
+        w.ok("pat", Action::ResultCommit { lease, root: hash(1), count: 3, fuel: 3 });
+        w.ok("pat", Action::ResultCommit { lease, root: hash(2), count: 4, fuel: 4 });
         w.ok("ann", Action::LeaseClose { lease });
-        let late = Action::ResultCommit { lease, root: hash(3), count: 4 };
+        let late = Action::ResultCommit { lease, root: hash(3), count: 4, fuel: 4 };
         assert_eq!(w.refused("pat", late), Reject::Duplicate);
         let commitment = w.lease(&lease).commitment.unwrap();
         assert_eq!((commitment.root, commitment.count), (hash(2), 4));

@@ -12,7 +12,8 @@
 //! one `fee_per_unit`, as if it had been named.
 
 use super::{
-    CloseReason, Lease, Order, OrderChange, OrderStatus, close, grant::Books, queue, update_lease,
+    CloseReason, Lease, Order, OrderChange, OrderStatus, close, grant::Books, lease::begin_update,
+    queue,
 };
 use crate::{
     Event, Reject,
@@ -135,7 +136,7 @@ fn renew(ctx: &mut Ctx<'_>, id: &OrderId, mut order: Order, hash: Hash) -> Resul
     for lease_id in touch_all(ctx, id, order)? {
         let lease: Lease = ctx.load(&lease_id)?;
         if lease.status.is_open() {
-            update_lease::begin_update(ctx, &lease_id)?;
+            begin_update(ctx, &lease_id)?;
         }
     }
     Ok(())

@@ -79,6 +79,10 @@ pub struct Conduct {
     pub disputes_lost: u64,
     /// Transaction fees that it has paid, `usd`.
     pub fees_paid: Amount,
+    /// Leases that their tenants rejected when they were reported ready.
+    pub leases_rejected: u64,
+    /// Leases that it declined: not delivered, or not to be run.
+    pub leases_undelivered: u64,
 }
 
 /// A provider's state.

@@ -38,6 +38,6 @@ fn a_fixed_script_gives_a_fixed_state() {
     w.ok("ann", Action::EscrowClose { escrow });
     assert_eq!(
         state_root(&w).to_string(),
-        "f2616cb14d3d4f0b1c1325e42b24d1aba8076fd91e8ba1b6981f6a939f4da20f"
+        "fb0ee778ce7f6965d05bf37842632789307b697fdd2705001e3e6ce89c3b540e"
     );
 }

@@ -5,7 +5,7 @@ use super::world::{PEOPLE, START, World, hash, id, nanos, result, task, usd};
 use crate::{
     dispute::Claim,
     job::{JobKind, JobSpec, Verification},
-    market::{Mode, OrderChange, Pick},
+    market::{Lease, Mode, OrderChange, Pick},
     *,
 };
 use muster_market::{Request, Spread, Terms};
@@ -129,7 +129,7 @@ fn by_tenant(w: &World, random: &mut Random, things: &Things) -> Option<(&'stati
     let who = random.pick(&TENANTS)?;
     let escrow = random.pick(&things.escrows);
     let owner = |account: AccountId| PEOPLE.into_iter().find(|who| id(who) == account);
-    Some(match random.below(14) {
+    Some(match random.below(15) {
         0 => (who, Action::EscrowOpen { deposit: random.amount() }),
         1 => (who, Action::EscrowDeposit { escrow: escrow?, amount: random.amount() }),
         2 => (owner(w.escrow(&escrow?).owner)?, Action::EscrowClose { escrow: escrow? }),
@@ -140,7 +140,10 @@ fn by_tenant(w: &World, random: &mut Random, things: &Things) -> Option<(&'stati
                 _ => Verification::Replicate { sample_bps: 1_000 },
             };
             let (kind, manifest) = (JobKind::Batch, hash(1));
-            let spec = JobSpec { kind, escrow, tasks: 10, verification, manifest, fuel_max: 1_000 };
+            let metered = verification != Verification::None;
+            let fuel_max = 1_000;
+            let spec =
+                JobSpec { kind, escrow, tasks: 10, verification, manifest, fuel_max, metered };
             (owner(w.escrow(&escrow).owner)?, Action::JobOpen { spec })
         }
         4 => {
@@ -180,6 +183,10 @@ fn by_tenant(w: &World, random: &mut Random, things: &Things) -> Option<(&'stati
             let change = change(w, random, &order, lease);
             (owner(w.order(&order).tenant)?, Action::OrderUpdate { order, change })
         }
+        13 => {
+            let lease = random.pick(&things.leases)?;
+            (owner(w.lease(&lease).tenant)?, Action::ReadyReject { lease })
+        }
         _ => {
             let lease = random.pick(&things.leases)?;
             (owner(w.lease(&lease).tenant)?, Action::ResultAccept { lease })
@@ -193,7 +200,7 @@ fn by_provider(w: &World, random: &mut Random, things: &Things) -> Option<(&'sta
     let of =
         |lease: &LeaseId| PROVIDERS.into_iter().find(|who| id(who) == w.lease(lease).provider());
     let index = u32::try_from(random.below(3)).unwrap();
-    Some(match random.below(18) {
+    Some(match random.below(20) {
         0 => (who, Action::ProviderSet { profile: Default::default() }),
         1 => (who, Action::BondAdd { amount: random.amount() }),
         2 if random.chance(4) => (who, Action::ProviderDrain {}),
@@ -209,7 +216,8 @@ fn by_provider(w: &World, random: &mut Random, things: &Things) -> Option<(&'sta
         8 if random.chance(10) => (of(&lease?)?, Action::LeaseClose { lease: lease? }),
         13 => {
             let root = hash(u8::try_from(random.below(256)).unwrap());
-            (of(&lease?)?, Action::ResultCommit { lease: lease?, root, count: 10 })
+            let fuel = random.below(10_000);
+            (of(&lease?)?, Action::ResultCommit { lease: lease?, root, count: 10, fuel })
         }
         9..=11 => {
             let order = random.pick(&things.bidding)?;
@@ -224,6 +232,8 @@ fn by_provider(w: &World, random: &mut Random, things: &Things) -> Option<(&'sta
             let order = random.pick(&things.bidding)?;
             (who, Action::BidWithdraw { order, host: index })
         }
+        14 if random.chance(30) => (of(&lease?)?, Action::LeaseDecline { lease: lease? }),
+        15 if random.chance(30) => (of(&lease?)?, Action::LeaseReclaim { lease: lease? }),
         _ => {
             let leases = things.leases.iter().filter(|lease| of(lease) == Some(who)).copied();
             (who, Action::Heartbeat { leases: leases.collect() })
@@ -263,6 +273,24 @@ fn by_anybody(w: &World, random: &mut Random, things: &Things) -> Option<(&'stat
     })
 }
 
+/// Gives some leases terms that no action of these people brings about: a notice, a meter, an offer
+/// that has ended.
+fn bend(w: &mut World, random: &mut Random, things: &Things) {
+    let Some(lease) = random.pick(&things.leases).filter(|_| random.chance(30)) else { return };
+    let before = w.lease(&lease);
+    if before.status.is_closed() {
+        return;
+    }
+    let metered = before.job.is_some_and(|job| w.job(&job).spec.metered);
+    let (notice, fuel) = (Millis(random.below(5_000)), random.below(200));
+    match random.below(3) {
+        0 => w.change(&lease, |lease: &mut Lease| lease.reclaim_notice = Some(notice)),
+        1 if metered => w.change(&lease, |lease: &mut Lease| lease.fuel_per_s = fuel),
+        2 => w.change(&lease, |lease: &mut Lease| lease.guaranteed_until = Millis::ZERO),
+        _ => {}
+    }
+}
+
 fn run(seed: u64, blocks: u64, kinds: &mut BTreeMap<&'static str, u64>) {
     let mut random = Random(seed);
     let mut w = World::with(&["val", "eve", "bob"], |params| {
@@ -274,6 +302,8 @@ fn run(seed: u64, blocks: u64, kinds: &mut BTreeMap<&'static str, u64>) {
         params.visit_max = 4;
         params.pick_window_ms = Millis(3_000);
         params.reauction_ms = Millis(5_000);
+        params.ready_window_ms = defaults.ready_window_ms;
+        params.min_charge_ms = defaults.min_charge_ms;
         params.unbonding_ms = Millis(80_000);
         params.retry_max = 3;
     });
@@ -285,6 +315,7 @@ fn run(seed: u64, blocks: u64, kinds: &mut BTreeMap<&'static str, u64>) {
             w.beat(random.below(700) + 1);
         }
         let things = Things::of(&w);
+        bend(&mut w, &mut random, &things);
         let mut acts = Vec::new();
         for _ in 0..random.below(8) {
             let act = match random.below(10) {
@@ -297,6 +328,10 @@ fn run(seed: u64, blocks: u64, kinds: &mut BTreeMap<&'static str, u64>) {
         let step = if random.chance(3) { random.below(30_000) + 1 } else { random.below(900) + 1 };
         let done = w.block(step, acts);
         for event in &done.events {
+            if let Event::LeaseClosed { reason, .. } = event {
+                let kind = format!("{reason:?}");
+                *kinds.entry(Box::leak(kind.into_boxed_str())).or_default() += 1;
+            }
             let text = format!("{event:?}");
             let kind = text.split([' ', '{', '(']).next().unwrap_or_default().to_owned();
             *kinds.entry(Box::leak(kind.into_boxed_str())).or_default() += 1;
@@ -344,6 +379,16 @@ fn invariants_hold_after_every_block_of_random_actions() {
         "OrderPicking",
         "OrderUpdated",
         "OrderReopened",
+        "LeaseUpdated",
+        "LeaseReclaiming",
+        "TenantClosed",
+        "OutOfFunds",
+        "ProviderNotReady",
+        "ProviderExit",
+        "ReadyRejected",
+        "Undelivered",
+        "Reclaimed",
+        "OfferEnded",
     ] {
         assert!(kinds.contains_key(kind), "{kind} never happened: {kinds:?}");
     }

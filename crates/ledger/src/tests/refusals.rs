@@ -92,11 +92,11 @@ fn every_code_is_produced() {
     seen.push(w.refused("rob", Action::BondWithdraw {}));
 
     let [one] = w.grant("ann", escrow, Some(job), 1)[..] else { panic!() };
-    w.by_provider(&one, Action::ResultCommit { lease: one, root: hash(1), count: 1 });
+    w.by_provider(&one, Action::ResultCommit { lease: one, root: hash(1), count: 1, fuel: 1 });
     w.by_provider(&one, Action::LeaseReady { lease: one });
     w.beat(500);
     w.ok("ann", Action::LeaseClose { lease: one });
-    let commit = Action::ResultCommit { lease: one, root: hash(2), count: 2 };
+    let commit = Action::ResultCommit { lease: one, root: hash(2), count: 2, fuel: 2 };
     let provider = if w.lease(&one).provider() == id("pat") { "pat" } else { "quin" };
     seen.push(w.refused(provider, commit));
 

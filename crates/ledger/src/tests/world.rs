@@ -2,6 +2,7 @@
 
 use crate::{
     account::Account,
+    ctx::{Ctx, Env},
     dispute::{Claim, Dispute},
     escrow::Escrow,
     genesis::{Balance, PROTOCOL},
@@ -54,7 +55,8 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// Everybody has 1000 usd; nothing costs a fee; `val` is the validator and proposer.
+    /// Everybody has 1000 usd; nothing costs a fee; what is ready is accepted at once, and closing
+    /// costs nothing; `val` is the validator and proposer.
     pub(crate) fn new() -> Self {
         Self::with(&["val"], |_| ())
     }
@@ -65,6 +67,8 @@ impl World {
             fee_per_unit: Amount::ZERO,
             fee_per_visit: Amount::ZERO,
             rent_per_lease: Rate::ZERO,
+            ready_window_ms: Millis::ZERO,
+            min_charge_ms: Millis::ZERO,
             ..Params::default()
         };
         change(&mut params);
@@ -163,6 +167,35 @@ impl World {
         R::TABLE.get(&self.state, key).unwrap()
     }
 
+    /// Changes a record from outside of the rules.
+    pub(crate) fn change<R: Record>(&mut self, key: &R::Key, change: impl FnOnce(&mut R)) {
+        let mut record: R = self.get(key);
+        change(&mut record);
+        let mut scratch = Scratch::new(&self.state);
+        keys::store(&mut scratch, key, &record);
+        let changes = scratch.into_changes();
+        self.state.apply(changes);
+    }
+
+    /// Runs a rule that is part of another action, at the time of the head.
+    pub(crate) fn rule(
+        &mut self,
+        rule: impl FnOnce(&mut Ctx<'_>) -> Result<(), Reject>,
+    ) -> Result<Vec<Event>, Reject> {
+        let head = self.head();
+        let env = Env {
+            head,
+            previous_beacon: head.beacon,
+            params: view::params(&self.state),
+            proposer: self.proposer,
+        };
+        let mut ctx = Ctx::new(Scratch::new(&self.state), &env);
+        rule(&mut ctx)?;
+        let effects = ctx.into_effects();
+        self.state.apply(effects.changes);
+        Ok(effects.events)
+    }
+
     pub(crate) fn account(&self, who: &str) -> Account {
         view::account(&self.state, &id(who)).unwrap_or_default()
     }
@@ -242,6 +275,7 @@ impl World {
             verification: Verification::Replicate { sample_bps: 1_000 },
             manifest: hash(1),
             fuel_max: 1_000,
+            metered: false,
         };
         let (receipt, _) = self.ok(who, Action::JobOpen { spec });
         JobId::derive(&receipt.tx)
@@ -302,7 +336,7 @@ impl World {
     pub(crate) fn beat(&mut self, step: u64) -> Done {
         let mut beats: BTreeMap<AccountId, Vec<LeaseId>> = BTreeMap::new();
         for (lease, record) in crate::keys::LEASES.scan(&self.state, &(), None) {
-            if matches!(record.status, LeaseStatus::Active | LeaseStatus::Stalled { .. }) {
+            if !matches!(record.status, LeaseStatus::Granted | LeaseStatus::Closed { .. }) {
                 beats.entry(record.provider()).or_default().push(lease);
             }
         }

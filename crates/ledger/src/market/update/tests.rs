@@ -131,14 +131,18 @@ fn a_new_manifest_updates_every_lease() {
     let (receipt, _) = w.ok("ann", update(order, OrderChange::Manifest { hash: hash(9) }));
     assert!(receipt.events.contains(&Event::OrderUpdated { order }));
     assert_eq!(w.order(&order).manifest, hash(9));
-    let record = w.lease(&lease);
-    assert_eq!(record.covered, Millis(1_000), "paid up to the update");
-    assert_ne!(record.status, LeaseStatus::Active, "not served until it is ready again");
+    let updating = Event::LeaseUpdating { lease, provider: id("pat") };
+    assert_eq!(receipt.events.iter().filter(|event| **event == updating).count(), 1);
+    let since = w.head().steady;
+    assert_eq!(w.lease(&lease).status, LeaseStatus::Updating { since });
     let same = update(order, OrderChange::Manifest { hash: hash(9) });
     assert_eq!(w.refused("ann", same), Reject::Duplicate);
-    w.ok("pat", Action::LeaseReady { lease });
+    let (receipt, _) = w.ok("pat", Action::LeaseReady { lease });
+    assert_eq!(receipt.events, [Event::LeaseUpdated { lease, provider: id("pat") }]);
     w.beat(STEP);
-    assert_eq!(w.lease(&lease).covered, Millis(1_500));
+    let record = w.lease(&lease);
+    assert_eq!(record.status, LeaseStatus::Active);
+    assert_eq!(record.covered, Millis(4 * STEP), "served and paid all the while");
 }
 
 #[test]
