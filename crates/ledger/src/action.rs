@@ -3,14 +3,15 @@
 use crate::{
     dispute::{Claim, Finding},
     job::{JobSpec, TaskOutput},
+    market::{Mode, OrderChange},
     provider::HostSpec,
     vote::{Choice, ParamChange},
 };
 use borsh::{BorshDeserialize, BorshSerialize};
 use muster_market::Terms;
 use muster_types::{
-    AccountId, Amount, Asset, DisputeId, EscrowId, Hash, JobId, LeaseId, Millis, OrderId,
-    ProposalId, UnbondingId,
+    AccountId, Amount, Asset, DisputeId, EscrowId, Hash, HostId, JobId, LeaseId, Millis, OrderId,
+    ProposalId, Rate, UnbondingId,
 };
 use muster_verify::Opening;
 use serde::{Deserialize, Serialize};
@@ -101,6 +102,10 @@ pub enum Action {
         deadline: Millis,
         /// Salted hash of the manifest.
         manifest: Hash,
+        /// Against standing offers, or bids.
+        mode: Mode,
+        /// Whether it opens again, against standing offers, for a lease that its provider broke.
+        reauction: bool,
     },
     /// Withdraws an open order.
     OrderCancel {
@@ -287,6 +292,38 @@ pub enum Action {
         /// The service's name.
         name: String,
     },
+    /// Bids for an order that takes bids, or replaces the bid of that host; `bid_deposit` is held.
+    BidPlace {
+        /// Which order.
+        order: OrderId,
+        /// The signer's number for the host that would serve.
+        host: u32,
+        /// What each lease would cost: a multiple of `price_tick`, at most the order's `max_rate`.
+        rate: Rate,
+        /// For how many leases at most; the host has room for all of them.
+        count: u32,
+    },
+    /// Takes a bid back before its window ends.
+    BidWithdraw {
+        /// Which order.
+        order: OrderId,
+        /// The signer's number for the host.
+        host: u32,
+    },
+    /// The tenant picks bids, once the window has ended.
+    BidAccept {
+        /// Which order; the signer placed it.
+        order: OrderId,
+        /// The hosts whose bids are taken, the first served first; each once.
+        hosts: Vec<HostId>,
+    },
+    /// Changes an order in place.
+    OrderUpdate {
+        /// Which order; the signer placed it.
+        order: OrderId,
+        /// How.
+        change: OrderChange,
+    },
     /// What a plain lease reported ready is not what was ordered: ends it unpaid.
     ReadyReject {
         /// Which lease; the signer is its tenant.
@@ -321,6 +358,11 @@ impl Action {
             Self::Propose { .. } | Self::Vote { .. } => 4,
             // These look through a list.
             Self::AttributeSign { .. } | Self::ServiceRegister { .. } => 4,
+            Self::BidPlace { .. } => 2,
+            Self::BidAccept { hosts, .. } => u64::try_from(hosts.len()).unwrap_or(u64::MAX).max(1),
+            Self::OrderUpdate { change: OrderChange::Shrink { leases }, .. } => {
+                u64::try_from(leases.len()).unwrap_or(u64::MAX).max(1)
+            }
             _ => 1,
         }
     }

@@ -35,8 +35,9 @@ fn dispatch(ctx: &mut Ctx<'_>, by: &By, action: &Action) -> Result<(), Reject> {
         Action::EscrowClose { escrow } => escrow::close::run(ctx, by, escrow),
         Action::JobOpen { spec } => job::open::run(ctx, by, spec),
         Action::JobClose { job } => job::close::run(ctx, by, job),
-        Action::OrderPlace { escrow, job, terms, deadline, manifest } => {
-            let order = market::place::Placed { escrow, job: *job, terms, deadline: *deadline };
+        Action::OrderPlace { escrow, job, terms, deadline, manifest, mode, reauction } => {
+            let (job, deadline, mode, reauction) = (*job, *deadline, *mode, *reauction);
+            let order = market::place::Placed { escrow, job, terms, deadline, mode, reauction };
             market::place::run(ctx, by, &order, *manifest)
         }
         Action::OrderCancel { order } => market::cancel::run(ctx, by, order),
@@ -88,6 +89,12 @@ fn dispatch(ctx: &mut Ctx<'_>, by: &By, action: &Action) -> Result<(), Reject> {
         }
         Action::ServiceRegister { name, pledge } => bond::service::register(ctx, by, name, *pledge),
         Action::ServiceUnregister { name } => bond::service::unregister(ctx, by, name),
+        Action::BidPlace { order, host, rate, count } => {
+            market::bid_place::run(ctx, by, order, *host, *rate, *count)
+        }
+        Action::BidWithdraw { order, host } => market::bid_withdraw::run(ctx, by, order, *host),
+        Action::BidAccept { order, hosts } => market::bid_accept::run(ctx, by, order, hosts),
+        Action::OrderUpdate { order, change } => market::update::run(ctx, by, order, change),
         Action::ReadyReject { lease } => market::reject::run(ctx, by, lease),
         Action::LeaseDecline { lease } => market::decline::run(ctx, by, lease),
         Action::LeaseReclaim { lease } => market::reclaim::run(ctx, by, lease),

@@ -3,7 +3,8 @@
 //! The end of a block does, in this order, everything that is due (at most
 //! [`limits::DUE_PER_BLOCK`] of a kind, oldest first):
 //!
-//! 1. open orders past their deadline expire;
+//! 1. open orders past their deadline expire; bid windows that have ended are decided, and orders
+//!    whose tenants did not pick in time expire;
 //! 2. leases that are not ready, or not updated, in time close, and so do those that stayed
 //!    stalled; serving ones without heartbeats stall; reclaimed ones close;
 //! 3. the leases of escrows that stayed short close;

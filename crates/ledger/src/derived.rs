@@ -7,7 +7,7 @@ use crate::{
     escrow::Escrow,
     job::Job,
     keys,
-    market::{Lease, Order, TenantConduct},
+    market::{Bid, Lease, Order, TenantConduct},
     provider::{Host, Provider},
     stake::{Delegation, Unbonding, Validator},
     state::{Changes, Scratch, State},
@@ -37,6 +37,7 @@ pub fn rebuild_derived(state: &dyn State) -> Changes {
     keys::list_all::<Proposal>(state, &mut scratch);
     keys::list_all::<Ballot>(state, &mut scratch);
     keys::list_all::<Duty>(state, &mut scratch);
+    keys::list_all::<Bid>(state, &mut scratch);
     keys::list_all::<TenantConduct>(state, &mut scratch);
     scratch.into_changes()
 }

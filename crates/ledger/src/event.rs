@@ -3,7 +3,7 @@
 use crate::{
     bond::DutyKind,
     dispute::{ChallengeStatus, DisputeStatus},
-    market::CloseReason,
+    market::{BidOutcome, CloseReason, OrderStatus},
     provider::ProviderStatus,
     stake::ValidatorStatus,
     vote::{Choice, ProposalStatus},
@@ -73,6 +73,8 @@ pub enum Event {
         refunded: Amount,
         /// All that the tenant got out of bonds.
         compensated: Amount,
+        /// All that its orders were charged.
+        fees: Amount,
     },
     /// A job was opened.
     JobOpened {
@@ -93,12 +95,14 @@ pub enum Event {
         /// Whose.
         tenant: AccountId,
     },
-    /// An order ended without being filled.
+    /// An order ended: filled or not.
     OrderEnded {
         /// Which order.
         order: OrderId,
-        /// True if its deadline passed, false if it was cancelled.
-        expired: bool,
+        /// How: leased, expired, cancelled or out of funds.
+        status: OrderStatus,
+        /// All that it was charged for waiting and visits, `usd`.
+        charged: Amount,
     },
     /// A lease was granted.
     LeaseGranted {
@@ -423,6 +427,45 @@ pub enum Event {
         provider: AccountId,
         /// Whether it is.
         affiliated: bool,
+    },
+    /// A host bid for an order, or changed its bid.
+    BidPlaced {
+        /// Which order.
+        order: OrderId,
+        /// The host.
+        host: HostId,
+        /// What each lease would cost.
+        rate: Rate,
+        /// For how many leases at most.
+        count: u32,
+    },
+    /// A bid ended.
+    BidEnded {
+        /// Which order.
+        order: OrderId,
+        /// The host.
+        host: HostId,
+        /// How.
+        outcome: BidOutcome,
+    },
+    /// An order's bid window ended: the tenant picks.
+    OrderPicking {
+        /// Which order.
+        order: OrderId,
+        /// Until when (steady time).
+        until: Millis,
+    },
+    /// An order was changed in place.
+    OrderUpdated {
+        /// Which order.
+        order: OrderId,
+    },
+    /// An order that had ended is open again.
+    OrderReopened {
+        /// Which order.
+        order: OrderId,
+        /// For how many leases.
+        missing: u32,
     },
     /// A serving lease has a new manifest, which its provider is to take up.
     LeaseUpdating {

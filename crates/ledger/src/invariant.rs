@@ -3,14 +3,15 @@
 //!
 //! | invariant | says |
 //! |---|---|
-//! | `money is conserved` | for each asset: issued = accounts + bonds, unbonding parts included + escrows + challengers' bonds + stakes + rewards held + burned |
+//! | `money is conserved` | for each asset: issued = accounts + bonds, unbonding parts included + escrows + bids' deposits + challengers' bonds + stakes + rewards held + burned |
 //! | `capacity is not oversold` | a host's used capacity is the sum of what its open leases take, and fits |
-//! | `escrow adds up` | deposited = balance + withheld + paid + refunded, and each is the sum of its parts |
+//! | `escrow adds up` | deposited = balance + withheld + paid + refunded + fees, and each is the sum of its parts |
 //! | `pay is covered` | paid <= accrued, and accrued + shortfall <= floor(rate x covered); nothing is paid while the tenant may reject it, nor of metered work more than its fuel is worth (but for a minimum charge) |
 //! | `open leases are backed` | an open lease has an escrow that is not closed and a provider with a bond |
 //! | `pledges fit the bond` | what a bond has pledged is the sum of what its account's leases and duties have, and within it |
 //! | `leased value adds up` | of each provider, each operator and all: the sum of the rates of the open leases |
 //! | `counters match` | every counter is the number of what it counts |
+//! | `orders are in order` | an order misses leases while it is open, and only then; its bids stand only while it takes them, and are no more than it takes |
 //! | `steady time is behind` | steady time is not ahead of block time |
 //! | `stake adds up` | a pool's shares are the sum of its parts' and no fewer than its tokens; there are tokens exactly where there are shares; active stake is the sum of the active validators'; the rewards held cover what delegators are owed and what is carried |
 //! | `votes are counted` | a proposal that is voted on has as many ballots as it counts, any other has none |
@@ -23,11 +24,13 @@ use crate::{
     escrow::{Escrow, EscrowStatus},
     job::Job,
     keys,
-    market::{CloseReason, Lease, LeaseStatus, OrderStatus},
+    market::{CloseReason, Lease, LeaseStatus, Mode, Order},
     provider::{Host, Provider, operator_of},
 };
 use muster_market::capacity;
-use muster_types::{AccountId, Amount, EscrowId, HostId, JobId, LeaseId, Millis, Rate, Resources};
+use muster_types::{
+    AccountId, Amount, EscrowId, HostId, JobId, LeaseId, Millis, OrderId, Rate, Resources,
+};
 use std::{
     collections::BTreeMap,
     fmt::{Debug, Display},
@@ -53,6 +56,7 @@ const BACKED: &str = "open leases are backed";
 const PLEDGES: &str = "pledges fit the bond";
 const LEASED: &str = "leased value adds up";
 const COUNTERS: &str = "counters match";
+const ORDERS: &str = "orders are in order";
 const STEADY: &str = "steady time is behind";
 
 /// Checks every invariant.
@@ -72,6 +76,9 @@ pub fn check(state: &dyn State) -> Result<(), Broken> {
     }
     for (id, escrow) in keys::ESCROWS.scan(state, &(), None) {
         books.check_escrow(&id, &escrow)?;
+    }
+    for (id, order) in keys::ORDERS.scan(state, &(), None) {
+        check_order(state, &id, &order)?;
     }
     for (id, job) in keys::JOBS.scan(state, &(), None) {
         books.check_job(&id, &job)?;
@@ -145,6 +152,9 @@ fn money(state: &dyn State) -> Result<(), Broken> {
     for (_, challenge) in keys::CHALLENGES.scan(state, &(), None) {
         add(&mut usd, challenge.bond, MONEY)?;
     }
+    for (_, bid) in keys::BIDS.scan(state, &(), None) {
+        add(&mut usd, bid.deposit, MONEY)?;
+    }
     equal(supply.usd.issued, usd, MONEY, &"usd")?;
     equal(supply.mst.issued, mst, MONEY, &"mst")
 }
@@ -178,14 +188,17 @@ struct OfEscrow {
     withheld: Amount,
     paid: Amount,
     compensated: Amount,
+    fees: Amount,
 }
 
 impl Books {
     fn of(state: &dyn State) -> Result<Self, Broken> {
         let mut books = Self::default();
         for (_, order) in keys::ORDERS.scan(state, &(), None) {
-            if order.status == OrderStatus::Open {
-                one(&mut books.escrows.entry(order.escrow).or_default().open_orders);
+            let of_escrow = books.escrows.entry(order.escrow).or_default();
+            add(&mut of_escrow.fees, order.charged, ESCROW)?;
+            if order.status.is_open() {
+                one(&mut of_escrow.open_orders);
                 if let Some(job) = order.job {
                     one(&mut books.jobs.entry(job).or_default().0);
                 }
@@ -294,7 +307,9 @@ impl Books {
         equal(escrow.withheld, counted.withheld, ESCROW, id)?;
         equal(escrow.paid, counted.paid, ESCROW, id)?;
         equal(escrow.compensated, counted.compensated, ESCROW, id)?;
-        let parts = total([escrow.balance, escrow.withheld, escrow.paid, escrow.refunded])?;
+        equal(escrow.fees, counted.fees, ESCROW, id)?;
+        let Escrow { balance, withheld, paid, refunded, fees, .. } = escrow;
+        let parts = total([*balance, *withheld, *paid, *refunded, *fees])?;
         equal(escrow.deposited, parts, ESCROW, id)?;
         let deposits = &escrow.deposits;
         let amounts = total(deposits.iter().map(|deposit| deposit.amount))?;
@@ -342,6 +357,18 @@ impl Books {
         }
         Ok(())
     }
+}
+
+fn check_order(state: &dyn State, id: &OrderId, order: &Order) -> Result<(), Broken> {
+    require(order.status.is_open() == (order.missing > 0), ORDERS, id, order)?;
+    let bids = keys::BIDS.scan(state, id, None).count();
+    let taken = order.bidding.map_or(0, |bidding| bidding.bids);
+    equal(u32::try_from(bids).unwrap_or(u32::MAX), taken, ORDERS, id)?;
+    let most = match order.mode {
+        Mode::Bids { bids_max, .. } if order.status.is_open() => u32::from(bids_max),
+        Mode::Bids { .. } | Mode::Standing => 0,
+    };
+    require(taken <= most, ORDERS, id, order)
 }
 
 fn one(count: &mut u32) {

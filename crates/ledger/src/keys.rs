@@ -6,7 +6,7 @@
 //!
 //! | group | table | key | value |
 //! |---|---|---|---|
-//! | 0 | 0 [`HEAD`], 1 [`PARAMS`], 2 [`VALIDATORS`], 3 [`SUPPLY`], 4 [`RETRY`] | (none) | one each |
+//! | 0 | 0 [`HEAD`], 1 [`PARAMS`], 2 [`VALIDATORS`], 3 [`SUPPLY`] | (none) | one each |
 //! | 1 | 0 [`ACCOUNTS`] | account | [`Account`] |
 //! | 1 | 1 [`PROVIDERS`] | account | [`Provider`] |
 //! | 1 | 2 [`HOSTS`] | provider, index | [`Host`] |
@@ -29,6 +29,11 @@
 //! | 1 | 23 [`AFFILIATIONS`] | operator, provider | [`Affiliation`] |
 //! | 1 | 24 [`OPERATORS`] | account | [`Operator`] |
 //! | 1 | 50 [`TENANTS`] | account | [`TenantConduct`] |
+//! | 1 | 50 [`TENANTS`] | account | [`TenantConduct`] |
+//! | 1 | 60 [`BIDS`] | order, host | [`Bid`] |
+//! | 1 | 61 [`WAKES`] | class or escrow | [`Wake`] |
+//! | 1 | 62 [`OFFERED_CLASSES`] | class | (empty; within a block) |
+//! | 1 | 63 [`CHANGED_PROVIDERS`] | provider | (empty; within a block) |
 //! | [`DERIVED`] | the indexes below | | (empty) |
 //!
 //! Keys whose first byte is at least [`DERIVED`] are indexes over the records: never hashed, and
@@ -44,7 +49,7 @@ use crate::{
     genesis::Supply,
     head::Head,
     job::Job,
-    market::{Lease, Order, TenantConduct},
+    market::{Bid, Lease, Order, TenantConduct, Wake},
     neutrality::Operator,
     param::Params,
     provider::{Host, Provider, affiliate::Affiliation},
@@ -73,8 +78,6 @@ pub const PARAMS: Item<Params> = Table::new(ITEMS, 1);
 pub const VALIDATORS: Item<Vec<AccountId>> = Table::new(ITEMS, 2);
 /// What exists of each asset.
 pub const SUPPLY: Item<Supply> = Table::new(ITEMS, 3);
-/// The waiting order that was retried last: (placed at, order).
-pub const RETRY: Item<(Millis, OrderId)> = Table::new(ITEMS, 4);
 
 /// Accounts.
 pub const ACCOUNTS: Table<AccountId, Account> = Table::new(RECORDS, 0);
@@ -117,8 +120,8 @@ pub const JOBS_BY_TENANT: Index<(AccountId, JobId)> = Table::new(DERIVED, 7);
 pub const ESCROWS_BY_OWNER: Index<(AccountId, EscrowId)> = Table::new(DERIVED, 8);
 /// All disputes of a job.
 pub const DISPUTES_BY_JOB: Index<(JobId, DisputeId)> = Table::new(DERIVED, 9);
-/// The hosts that take orders: by (class of hosts, unit price in it).
-pub const OFFERS: Index<(Hash, Rate, HostId)> = Table::new(DERIVED, 10);
+/// The hosts that take orders: by (class of hosts, size of what is free of it, unit price in it).
+pub const OFFERS: Index<((Hash, u8), Rate, HostId)> = Table::new(DERIVED, 10);
 /// The same hosts, by the end of their offer.
 pub const OFFERS_DUE: Index<(Millis, HostId)> = Table::new(DERIVED, 11);
 /// Open orders, oldest first.
@@ -184,6 +187,22 @@ pub const UPDATING_DUE: Index<(Millis, LeaseId)> = Table::new(DERIVED, 50);
 /// Leases that are being reclaimed, by the steady time of their end.
 pub const RECLAIMING_DUE: Index<(Millis, LeaseId)> = Table::new(DERIVED, 51);
 
+/// The bids on orders: by (order, host).
+pub const BIDS: Table<(OrderId, HostId), Bid> = Table::new(RECORDS, 60);
+/// The bells that ring: by class of hosts, or by escrow (see [`crate::market`]).
+pub const WAKES: Table<Hash, Wake> = Table::new(RECORDS, 61);
+/// The classes of the hosts that this block offers, until its end.
+pub const OFFERED_CLASSES: Table<Hash, ()> = Table::new(RECORDS, 62);
+/// The providers whose standing or bond grew, until the block's end.
+pub const CHANGED_PROVIDERS: Table<AccountId, ()> = Table::new(RECORDS, 63);
+
+/// Orders that take bids or are picked from, by the end of the window (steady time).
+pub const WINDOWS_DUE: Index<(Millis, OrderId)> = Table::new(DERIVED, 60);
+/// Orders that are ready for a turn, oldest first.
+pub const ORDERS_READY: Index<(Millis, OrderId)> = Table::new(DERIVED, 61);
+/// Orders that a bell wakes: by (class of hosts or escrow, when it was placed).
+pub const SLEEPERS: Index<(Hash, Millis, OrderId)> = Table::new(DERIVED, 62);
+
 /// A part of a storage key. Encodings sort as the values do.
 pub trait Key: Sized {
     /// Appends the encoding.
@@ -204,6 +223,16 @@ impl Key for () {
 
     fn read(_: &mut &[u8]) -> Option<Self> {
         Some(())
+    }
+}
+
+impl Key for u8 {
+    fn write(&self, out: &mut Vec<u8>) {
+        out.push(*self);
+    }
+
+    fn read(bytes: &mut &[u8]) -> Option<Self> {
+        take(bytes).map(|[byte]| byte)
     }
 }
 
@@ -362,15 +391,42 @@ impl<K: Key, V: BorshSerialize + BorshDeserialize> Table<K, V> {
         K: 'a,
         V: 'a,
     {
-        let under = self.under(under);
-        let start = after.map_or_else(
-            || under.clone(),
-            |after| {
-                let mut key = self.key(after);
-                key.push(0);
-                key
-            },
-        );
+        let start = after.map(|after| {
+            let mut key = self.key(after);
+            key.push(0);
+            key
+        });
+        self.between(state, self.under(under), start)
+    }
+
+    /// Like [`Table::scan`], beginning with `from` where there is one.
+    ///
+    /// # Panics
+    /// As [`Table::get`].
+    pub fn scan_from<'a>(
+        &self,
+        state: &'a dyn State,
+        under: &impl Key,
+        from: Option<&K>,
+    ) -> Box<dyn Iterator<Item = (K, V)> + 'a>
+    where
+        K: 'a,
+        V: 'a,
+    {
+        self.between(state, self.under(under), from.map(|from| self.key(from)))
+    }
+
+    fn between<'a>(
+        &self,
+        state: &'a dyn State,
+        under: Vec<u8>,
+        start: Option<Vec<u8>>,
+    ) -> Box<dyn Iterator<Item = (K, V)> + 'a>
+    where
+        K: 'a,
+        V: 'a,
+    {
+        let start = start.unwrap_or_else(|| under.clone());
         let prefix_len = self.prefix.len();
         let entries = state.range(&start, &successor(under));
         Box::new(entries.map(move |(key, value)| {

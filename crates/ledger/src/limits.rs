@@ -2,7 +2,7 @@
 //! looking at a transaction costs; a transaction beyond one is refused with
 //! [`crate::Reject::BadField`]. What may be voted on is in [`crate::Params`] instead.
 
-use muster_types::{Amount, Rate};
+use muster_types::{Amount, Millis, Rate};
 
 /// Leases that one heartbeat covers.
 pub const HEARTBEAT_LEASES: usize = 1024;
@@ -91,3 +91,8 @@ pub const SIGNERS: usize = 16;
 
 /// Attributes in one signature of an auditor.
 pub const SIGNED_ATTRIBUTES: usize = 16;
+/// Bids that stand on one order.
+pub const BIDS: u16 = 256;
+
+/// The longest bid window, in steady time.
+pub const BID_WINDOW_MS: Millis = Millis(86_400_000);

@@ -149,7 +149,8 @@ params! { |p|
     offer_lifetime_min_ms: Millis = Millis(60_000), 1, 365 * DAY;
     /// Unit prices are multiples of this.
     price_tick: Rate = Rate::per_hour(Amount::from_nanos(1_000)), 1, USD;
-    /// How many waiting orders a block tries again.
+    /// How many orders a block tries again: of those that wake under one bell, and of those that
+    /// go on where they were cut.
     retry_max: u32 = 32, 1, 10_000;
     /// The risk premium of a provider that has paid no fees yet.
     newcomer_premium_bps: u32 = 1_000, 0, 1_000_000;
@@ -205,6 +206,16 @@ params! { |p|
     /// The part of its pay that goes to fees where one operator has all leased value; in
     /// proportion from `share_fee_from_bps` on.
     share_fee_max_bps: u32 = 0, 0, BPS;
+    /// What an order pays for waiting, for each lease that it misses, in steady time.
+    rent_per_lease: Rate = Rate::per_hour(Amount::from_nanos(10)), 0, 1_000 * USD;
+    /// What an order pays for each host that it looks at.
+    fee_per_visit: Amount = Amount::from_nanos(10), 0, USD;
+    /// What is held for a bid until it is decided.
+    bid_deposit: Amount = Amount::from_nanos(10_000_000), 0, 1_000 * USD;
+    /// How long a tenant may pick among the bids on its order, in steady time.
+    pick_window_ms: Millis = Millis(60_000), 1, DAY;
+    /// How long an order is open again for a lease that its provider broke, in block time.
+    reauction_ms: Millis = Millis(600_000), 1, 30 * DAY;
     /// How long after it was reported ready a tenant may reject a plain lease, in steady time.
     ready_window_ms: Millis = Millis(10_000), 0, DAY;
     /// What a tenant that closes a lease pays for at least, in covered time.

@@ -11,7 +11,7 @@ use crate::{
     escrow::Escrow,
     job::Job,
     keys::{self, Index, Key, Record},
-    market::{Lease, Offers, Order, TenantConduct},
+    market::{Bid, Lease, Offers, Order, TenantConduct},
     neutrality::{self, Concentration},
     provider::{self, Host, Provider, risk},
     stake::{Delegation, Unbonding, Validator},
@@ -339,4 +339,9 @@ pub fn operator_of(state: &dyn State, provider: &AccountId) -> AccountId {
 #[must_use]
 pub fn concentration(state: &dyn State) -> Concentration {
     neutrality::concentration(state)
+}
+/// The bids on an order, by host.
+#[must_use]
+pub fn bids_of_order(state: &dyn State, order: &OrderId) -> Vec<(HostId, Bid)> {
+    keys::BIDS.scan(state, order, None).map(|((_, host), bid)| (host, bid)).collect()
 }

@@ -10,6 +10,7 @@ use muster_fabric::{CallError, Fabric, PeerAddr};
 use muster_ledger::{
     Action,
     job::{JobKind, JobSpec, Verification},
+    market::Mode,
 };
 use muster_market::{Prices, Request as Wanted, Terms};
 use muster_sandbox::ChildProgram;
@@ -149,6 +150,8 @@ impl Tenant {
             terms,
             deadline: Millis::MAX,
             manifest: Hash::ZERO,
+            mode: Mode::Standing,
+            reauction: false,
         };
         let order = OrderId::derive(&wallet.act(order).await.unwrap().tx);
         let order = wallet.client().order(&order).await.unwrap().unwrap();

@@ -125,8 +125,9 @@ impl Schedule {
         }
     }
 
-    /// When nobody else is left, those that had only fallen silent, or left as they may, may serve again, once each: a
-    /// machine or a network that was restarted is back by then. Says whether there is anybody.
+    /// When nobody else is left, those that had only fallen silent, or left as they may, may serve
+    /// again, once each: a machine or a network that was restarted is back by then. Says whether
+    /// there is anybody.
     pub(super) fn forgive(&mut self) -> bool {
         let back: Vec<AccountId> = self
             .silent

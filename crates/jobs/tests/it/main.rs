@@ -131,6 +131,7 @@ impl World {
             for (_, escrow) in view::escrows_of_owner(state, &tenant) {
                 assert_eq!(escrow.status, EscrowStatus::Closed);
                 let out = escrow.paid.checked_add(escrow.refunded).unwrap();
+                let out = out.checked_add(escrow.fees).unwrap();
                 assert_eq!(escrow.deposited, out);
             }
             for (_, lease) in view::leases_of_tenant(state, &tenant) {

@@ -49,7 +49,7 @@ use crate::{
     Event, Reject,
     ctx::{Ctx, rest, sum},
     keys::{self, Record, Table},
-    provider,
+    market, provider,
     state::State,
 };
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -169,7 +169,11 @@ fn change(ctx: &mut Ctx<'_>, account: &AccountId, bond: &Bond) {
 
 /// A bond that never was is no record.
 fn store(ctx: &mut Ctx<'_>, account: &AccountId, bond: &Bond) {
-    if *bond != Bond::default() || ctx.find::<Bond>(account).is_some() {
+    let known: Option<Bond> = ctx.find(account);
+    if known.as_ref().is_none_or(|known| known.free() < bond.free()) {
+        market::wake::provider_changed(account, &mut ctx.scratch);
+    }
+    if known.is_some() || *bond != Bond::default() {
         ctx.store(account, bond);
     }
 }

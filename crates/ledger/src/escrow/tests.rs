@@ -291,6 +291,7 @@ fn refunds_follow_what_is_left_of_each_deposit() {
         paid: spent,
         refunded: left,
         compensated: Amount::ZERO,
+        fees: Amount::ZERO,
     };
     assert_eq!(receipt.events, [closed]);
 }

@@ -1,6 +1,6 @@
 //! What time makes due at a block's end.
 
-use super::{CloseReason, Lease, LeaseStatus, cancel, close, settled};
+use super::{CloseReason, Lease, LeaseStatus, bid, cancel, close, settled};
 use crate::{
     Event, Reject,
     block::{due, for_each},
@@ -22,6 +22,8 @@ pub(crate) fn run(ctx: &mut Ctx<'_>) {
 
     let expired = due(ctx, keys::ORDERS_DUE, head.now);
     for_each(ctx, expired, cancel::expire);
+    let ended = due(ctx, keys::WINDOWS_DUE, head.steady);
+    for_each(ctx, ended, bid::window_ended);
 
     let unready = due(ctx, keys::GRANTED_DUE, longer(params.ready_timeout_ms));
     for_each(ctx, unready, |ctx, id| close::close(ctx, id, CloseReason::ProviderNotReady));

@@ -1,6 +1,13 @@
-//! What a lease's end means to others than the lease.
+//! What a lease's end means to others than the lease: it counts in the conduct of both sides, and
+//! its order may go on without it.
+//!
+//! An order placed with `reauction` is open again for a lease that its provider broke, without
+//! that provider, until `reauction_ms` after the close; what its escrow has left is its budget. The
+//! new lease gets the next index. An order that takes bids or is picked from, that its tenant
+//! cancelled, or whose escrow could not pay, is left as it is, and so is one whose job has closed,
+//! whose list of excluded providers is full, or that was granted 10,000 leases already.
 
-use super::{CloseReason, Lease, TenantConduct};
+use super::{CloseReason, Lease, Order, OrderStatus, TenantConduct, grant::Books, queue};
 use crate::{
     Reject,
     ctx::Ctx,
@@ -15,7 +22,41 @@ pub(crate) fn lease_ended(
     reason: CloseReason,
 ) -> Result<(), Reject> {
     count(ctx, lease, reason)?;
-    if reason.is_provider_fault() { jail::broke_lease(ctx, &lease.provider()) } else { Ok(()) }
+    if !reason.is_provider_fault() {
+        return Ok(());
+    }
+    jail::broke_lease(ctx, &lease.provider())?;
+    reauction(ctx, lease)
+}
+
+/// Opens the order again for a lease that its provider broke, where it is to be.
+fn reauction(ctx: &mut Ctx<'_>, lease: &Lease) -> Result<(), Reject> {
+    let Some(mut order) = ctx.find::<Order>(&lease.order) else { return Ok(()) };
+    let may = match order.status {
+        OrderStatus::Open => order.bidding.is_none(),
+        OrderStatus::Leased | OrderStatus::Expired => true,
+        OrderStatus::Cancelled | OrderStatus::OutOfFunds | OrderStatus::Picking { .. } => false,
+    };
+    if !order.reauction || !may || !order.can_grow(1) {
+        return Ok(());
+    }
+    let provider = lease.provider();
+    if !order.terms.exclude.contains(&provider) {
+        order.terms.exclude.push(provider);
+    }
+    let until = ctx.env.head.now.after(ctx.env.params.reauction_ms);
+    order.deadline = match order.status {
+        OrderStatus::Open => order.deadline.max(until),
+        _ => until,
+    };
+    let mut books = Books::of(ctx, &lease.order, order)?;
+    let closed = books.job.as_ref().is_some_and(|job| job.closed);
+    if closed || books.order.terms.check().is_err() {
+        return Ok(());
+    }
+    queue::open_again(ctx, &mut books, 1)?;
+    books.store(ctx);
+    Ok(())
 }
 
 /// Counts the end in the conduct of both sides.

@@ -95,7 +95,6 @@ impl Lease {
 }
 
 /// An open lease's order has a new manifest, which the provider is to take up.
-#[cfg_attr(not(test), allow(dead_code, reason = "called where an order is changed in place"))]
 pub(crate) fn begin_update(ctx: &mut Ctx<'_>, id: &LeaseId) -> Result<(), Reject> {
     let mut lease: Lease = ctx.load(id)?;
     let (steady, before) = (ctx.env.head.steady, lease.status);

@@ -1,13 +1,28 @@
 //! Orders and leases. Matching itself is `muster-market`; this module keeps the books.
 //!
-//! An order:
+//! An order is open to standing offers, or takes bids first:
 //!
 //! | state | action or event | next |
 //! |---|---|---|
-//! | none | `OrderPlace` | open |
+//! | none | `OrderPlace` | open: to standing offers, or to bids for a window |
 //! | open | the block's end: offers fit | leased (partly filled, and no gang: open for the rest) |
 //! | open | `OrderCancel` | cancelled |
 //! | open | deadline passed | expired |
+//! | open | its turn, and the escrow cannot pay rent or visits | out of funds |
+//! | open | `OrderUpdate` to a count that is granted | leased |
+//! | open to bids | window ended, lowest wins, some bid won | leased |
+//! | open to bids | window ended, lowest wins, the escrow is short or full | out of funds |
+//! | open to bids | window ended, no bid (or none won) | expired |
+//! | open to bids | window ended, the tenant picks | picking(until) |
+//! | picking | `BidAccept` that gives leases | leased |
+//! | picking | `OrderCancel` | cancelled |
+//! | picking | `until` passed | expired |
+//! | leased | `OrderUpdate` that grows | open to standing offers |
+//! | leased, expired | `reauction`, and its provider broke a lease | open to standing offers |
+//!
+//! What is open or picking counts as open for its escrow and its job. Who has a turn when, is in
+//! `wake`; what a turn does, in `clear`; what waiting costs, in `queue`; bids, in `bid`; changes in
+//! place, in `update`; re-auction, in `ended`.
 //!
 //! A lease:
 //!
@@ -60,6 +75,10 @@
 //! withheld, and one that has none forfeits its pay then.
 
 pub(crate) mod accept;
+pub(crate) mod bid;
+pub(crate) mod bid_accept;
+pub(crate) mod bid_place;
+pub(crate) mod bid_withdraw;
 pub(crate) mod cancel;
 pub(crate) mod clear;
 pub(crate) mod close;
@@ -68,72 +87,37 @@ pub(crate) mod conduct;
 pub(crate) mod decline;
 pub(crate) mod due;
 pub(crate) mod ended;
+pub(crate) mod grant;
 pub(crate) mod heartbeat;
 pub(crate) mod lease;
 mod offers;
+mod order;
 pub(crate) mod place;
+pub(crate) mod queue;
 pub(crate) mod ready;
 pub(crate) mod reclaim;
 pub(crate) mod reject;
 pub(crate) mod settled;
+pub(crate) mod update;
+pub(crate) mod wake;
 
+pub use bid::{Bid, BidOutcome};
 pub use conduct::TenantConduct;
 pub use lease::{Party, Serving};
 pub(crate) use offers::{Offers, offer_entries};
+pub use order::{Bidding, Cursor, Mode, Order, OrderChange, OrderStatus, Pick, Turn};
+pub use wake::Wake;
 
 use crate::{
     job::{Verification, draw},
     keys::{self, Record, Table},
 };
 use borsh::{BorshDeserialize, BorshSerialize};
-use muster_market::{Request, Terms};
+use muster_market::Request;
 use muster_types::{
     AccountId, Amount, EscrowId, Hash, HostId, JobId, LeaseId, Millis, OrderId, Rate, Resources,
 };
 use serde::{Deserialize, Serialize};
-
-/// Where an order stands.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
-)]
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum OrderStatus {
-    /// Waits for offers that fit.
-    Open,
-    /// Filled.
-    Leased,
-    /// Its deadline passed.
-    Expired,
-    /// Withdrawn by its owner.
-    Cancelled,
-}
-
-/// An order's state.
-#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
-pub struct Order {
-    /// Who placed it.
-    pub tenant: AccountId,
-    /// Who pays.
-    pub escrow: EscrowId,
-    /// The job that it works for.
-    pub job: Option<JobId>,
-    /// What is wanted.
-    pub terms: Terms,
-    /// Salted hash of the manifest.
-    pub manifest: Hash,
-    /// Where it stands.
-    pub status: OrderStatus,
-    /// When it was placed.
-    pub placed_at: Millis,
-    /// If not filled by then it expires.
-    pub deadline: Millis,
-    /// The fee that placing it paid: who paid more clears first.
-    pub fee: Amount,
-    /// The leases that it was granted.
-    pub leases: Vec<LeaseId>,
-}
 
 /// Who ended a lease, and why.
 ///
@@ -242,17 +226,6 @@ impl Lease {
     #[must_use]
     pub const fn provider(&self) -> AccountId {
         self.host.provider
-    }
-}
-
-impl OrderStatus {
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Leased => "leased",
-            Self::Expired => "expired",
-            Self::Cancelled => "cancelled",
-        }
     }
 }
 
@@ -374,8 +347,8 @@ pub struct Lease {
     pub commitment: Option<Commitment>,
     /// Open disputes that name this lease.
     pub disputes: u32,
-    /// Until when its host was offered at the grant, in block time: from then on its provider may
-    /// leave freely.
+    /// The end of its host's offer when it was granted, or when its order was last extended: up
+    /// to then its price stands, from then on its provider may leave freely (block time).
     pub guaranteed_until: Millis,
     /// How much notice the provider has to give before it takes back what is leased; `None`: it
     /// may not.
@@ -419,21 +392,6 @@ pub struct Draw {
     pub beacon: Hash,
     /// Steady time of its block.
     pub steady: Millis,
-}
-
-impl Record for Order {
-    type Key = OrderId;
-    const KIND: &'static str = "order";
-    const TABLE: Table<OrderId, Self> = keys::ORDERS;
-
-    fn entries(&self, key: &OrderId, emit: &mut dyn FnMut(Vec<u8>)) {
-        emit(keys::ORDERS_BY_TENANT.key(&(self.tenant, *key)));
-        emit(keys::ORDERS_BY_ESCROW.key(&(self.escrow, *key)));
-        if self.status == OrderStatus::Open {
-            emit(keys::ORDERS_WAITING.key(&(self.placed_at, *key)));
-            emit(keys::ORDERS_DUE.key(&(self.deadline, *key)));
-        }
-    }
 }
 
 impl Record for Lease {

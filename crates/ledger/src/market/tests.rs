@@ -1,6 +1,6 @@
 use crate::{
     Action, Event, Reject,
-    market::{CloseReason, LeaseStatus, OrderStatus},
+    market::{CloseReason, LeaseStatus, Mode, OrderStatus, Pick},
     provider::HostSpec,
     tests::{
         World, nanos, usd,
@@ -36,6 +36,10 @@ fn closed(w: &World, lease: &LeaseId) -> (CloseReason, bool) {
         LeaseStatus::Closed { reason, settled, .. } => (reason, settled),
         other => panic!("{other:?}"),
     }
+}
+
+fn ended(order: OrderId, status: OrderStatus) -> Event {
+    Event::OrderEnded { order, status, charged: Amount::ZERO }
 }
 
 #[test]
@@ -137,39 +141,31 @@ fn leases_granted_later_keep_the_spread_of_the_earlier() {
 }
 
 #[test]
-fn waiting_orders_take_turns() {
-    let mut w = World::with(&["val"], |params| params.retry_max = 1);
-    let escrow = w.open_escrow("ann", usd(10));
-    let hopeless = Terms { regions: vec!["nowhere".into()], ..thread() };
-    for _ in 0..3 {
-        place(&mut w, escrow, hopeless.clone());
-    }
-    let order = place(&mut w, escrow, thread());
-    w.provider("pat", "3.6");
-    w.pass(4, 500);
-    assert_eq!(w.order(&order).status, OrderStatus::Leased, "its turn never came");
-    assert_eq!(view::waiting_orders(&w.state).len(), 3);
-}
-
-#[test]
 fn an_order_expires_or_is_cancelled_once() {
     let mut w = World::new();
     let escrow = w.open_escrow("ann", usd(10));
     let deadline = w.head().now.after(Millis(1_500));
     let job = w.open_job("ann", escrow);
-    let act =
-        Action::OrderPlace { escrow, job: Some(job), terms: thread(), deadline, manifest: hash(1) };
+    let act = Action::OrderPlace {
+        escrow,
+        job: Some(job),
+        terms: thread(),
+        deadline,
+        manifest: hash(1),
+        mode: Mode::Standing,
+        reauction: false,
+    };
     let order = w.place("ann", act);
     assert_eq!(w.refused("bob", Action::OrderCancel { order }), Reject::not_yours("tenant"));
     let events = w.pass(1, 500);
-    assert_eq!(events, [Event::OrderEnded { order, expired: true }]);
+    assert_eq!(events, [ended(order, OrderStatus::Expired)]);
     assert_eq!(w.order(&order).status, OrderStatus::Expired);
     let expired = Reject::wrong_state("order", "expired");
     assert_eq!(w.refused("ann", Action::OrderCancel { order }), expired);
 
     let order = place(&mut w, escrow, thread());
     let (receipt, _) = w.ok("ann", Action::OrderCancel { order });
-    assert_eq!(receipt.events, [Event::OrderEnded { order, expired: false }]);
+    assert_eq!(receipt.events, [ended(order, OrderStatus::Cancelled)]);
     let cancelled = Reject::wrong_state("order", "cancelled");
     assert_eq!(w.refused("ann", Action::OrderCancel { order }), cancelled);
     assert_eq!((w.escrow(&escrow).open_orders, w.job(&job).open_orders), (0, 0));
@@ -188,14 +184,20 @@ fn an_order_that_cannot_be_is_refused() {
     let job = w.open_job("ann", mine);
     let their_job = w.open_job("bob", theirs);
     let deadline = w.head().now.after(Millis(60_000));
-    let place =
-        |escrow, job, terms| Action::OrderPlace { escrow, job, terms, deadline, manifest: hash(1) };
-    let late = Action::OrderPlace {
-        escrow: mine,
-        job: None,
-        terms: thread(),
-        deadline: w.head().now,
+    let act = |escrow, job, terms, deadline, mode| Action::OrderPlace {
+        escrow,
+        job,
+        terms,
+        deadline,
         manifest: hash(1),
+        mode,
+        reauction: false,
+    };
+    let place = |escrow, job, terms| act(escrow, job, terms, deadline, Mode::Standing);
+    let late = act(mine, None, thread(), w.head().now, Mode::Standing);
+    let bids = |window_ms, bids_max| {
+        let mode = Mode::Bids { window_ms: Millis(window_ms), bids_max, pick: Pick::Lowest };
+        act(mine, None, thread(), deadline, mode)
     };
     let none = Terms { count: 0, ..thread() };
     let table = [
@@ -206,6 +208,10 @@ fn an_order_that_cannot_be_is_refused() {
         (place(mine, Some(their_job), thread()), Reject::not_yours("tenant")),
         (place(second, Some(job), thread()), Reject::bad_field("escrow")),
         (late, Reject::bad_field("deadline")),
+        (bids(0, 1), Reject::bad_field("mode.window_ms")),
+        (bids(86_400_001, 1), Reject::bad_field("mode.window_ms")),
+        (bids(1, 0), Reject::bad_field("mode.bids_max")),
+        (bids(1, 257), Reject::bad_field("mode.bids_max")),
     ];
     for (act, reject) in table {
         assert_eq!(w.refused("ann", act.clone()), reject, "{act:?}");

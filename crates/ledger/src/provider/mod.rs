@@ -33,7 +33,7 @@ use crate::{
     bond::Bond,
     ctx::Ctx,
     keys::{self, Record, Table},
-    market::offer_entries,
+    market::{offer_entries, wake},
     state::{Scratch, State},
 };
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -209,6 +209,7 @@ impl Record for Provider {
 
     /// A provider that begins or ceases to be active lists or unlists its hosts.
     fn stored(key: &AccountId, old: Option<&Self>, new: &Self, scratch: &mut Scratch<'_>) {
+        wake::provider_stored(key, old, new, scratch);
         let active = |provider: &Self| provider.status == ProviderStatus::Active;
         if old.is_some_and(active) == active(new) {
             return;
@@ -226,7 +227,7 @@ impl Record for Host {
     const TABLE: Table<HostId, Self> = keys::HOSTS;
 
     fn entries(&self, key: &HostId, emit: &mut dyn FnMut(Vec<u8>)) {
-        offer_entries(key, &self.spec, emit);
+        offer_entries(key, self, emit);
     }
 
     /// While the offer stands and its provider is active.
@@ -236,6 +237,10 @@ impl Record for Host {
             && keys::PROVIDERS
                 .get(state, &key.provider)
                 .is_some_and(|provider| provider.status == ProviderStatus::Active)
+    }
+
+    fn stored(_: &HostId, old: Option<&Self>, new: &Self, scratch: &mut Scratch<'_>) {
+        wake::host_stored(old, new, scratch);
     }
 }
 

@@ -4,9 +4,9 @@ use super::{
     World,
     world::{hash, key},
 };
-use crate::{Action, Tx, dispute::Finding};
+use crate::{Action, Tx, dispute::Finding, market};
 use borsh::BorshDeserialize;
-use muster_types::{Millis, codec};
+use muster_types::{Millis, Rate, codec};
 use muster_verify::Opening;
 use proptest::prelude::*;
 
@@ -40,6 +40,12 @@ fn samples() -> Vec<Vec<u8>> {
             until: Millis(9),
         },
         Action::ServiceRegister { name: "gateway".to_owned(), pledge: super::usd(1) },
+        Action::OrderUpdate {
+            order: w.lease(&lease).order,
+            change: market::OrderChange::Shrink { leases: vec![lease; 2] },
+        },
+        Action::BidPlace { order: w.lease(&lease).order, host: 1, rate: Rate::MAX, count: 3 },
+        Action::BidAccept { order: w.lease(&lease).order, hosts: vec![w.lease(&lease).host] },
     ];
     acts.into_iter().map(|action| codec::encode(&w.sign("ann", action))).collect()
 }

@@ -6,7 +6,7 @@ use super::world::{PEOPLE, START, World, hash, id, nanos, result, task, usd};
 use crate::{
     dispute::{ChallengeStatus, Claim, Finding, Side},
     job::{JobKind, JobSpec, Verification},
-    market::{Lease, lease::begin_update},
+    market::{Lease, Mode, OrderChange, Pick},
     *,
 };
 use muster_market::{Request, Spread, Terms};
@@ -81,6 +81,8 @@ struct Things {
     escrows: Vec<EscrowId>,
     jobs: Vec<JobId>,
     orders: Vec<OrderId>,
+    bidding: Vec<OrderId>,
+    picking: Vec<OrderId>,
     leases: Vec<LeaseId>,
     disputes: Vec<DisputeId>,
     unbondings: Vec<(AccountId, UnbondingId)>,
@@ -97,10 +99,15 @@ impl Things {
         escrows.retain(|(_, escrow)| escrow.status != escrow::EscrowStatus::Closed);
         let mut jobs: Vec<_> = keys::JOBS.scan(state, &(), None).collect();
         jobs.retain(|(_, job)| !job.closed);
+        let windows = keys::WINDOWS_DUE.scan(state, &(), None).map(|((_, order), ())| order);
+        let is_open = |order: &OrderId| w.order(order).status == market::OrderStatus::Open;
+        let (bidding, picking) = windows.partition(is_open);
         Self {
             escrows: escrows.into_iter().map(|(id, _)| id).collect(),
             jobs: jobs.into_iter().map(|(id, _)| id).collect(),
             orders: view::waiting_orders(state).into_iter().map(|(id, _)| id).collect(),
+            bidding,
+            picking,
             leases: leases.into_iter().map(|(id, _)| id).collect(),
             disputes: view::open_disputes(state).into_iter().map(|(id, _)| id).collect(),
             unbondings: keys::UNBONDINGS_BY_OWNER
@@ -131,11 +138,30 @@ fn terms(random: &mut Random) -> Terms {
     }
 }
 
+fn mode(random: &mut Random) -> Mode {
+    let pick = if random.chance(50) { Pick::Lowest } else { Pick::Tenant };
+    match random.below(3) {
+        0 => Mode::Bids { window_ms: Millis(random.below(6_000)), bids_max: 2, pick },
+        _ => Mode::Standing,
+    }
+}
+
+fn change(w: &World, random: &mut Random, order: &OrderId, lease: Option<LeaseId>) -> OrderChange {
+    let record = w.order(order);
+    match random.below(5) {
+        0 => OrderChange::Grow { count: u32::try_from(random.below(3)).unwrap() },
+        1 => OrderChange::Shrink { leases: lease.into_iter().collect() },
+        2 => OrderChange::Count { count: record.terms.count.saturating_sub(1) },
+        3 => OrderChange::Extend { deadline: record.deadline.after(Millis(random.below(5_000))) },
+        _ => OrderChange::Manifest { hash: hash(u8::try_from(random.below(3)).unwrap()) },
+    }
+}
+
 fn by_tenant(w: &World, random: &mut Random, things: &Things) -> Option<(&'static str, Action)> {
     let who = random.pick(&TENANTS)?;
     let escrow = random.pick(&things.escrows);
     let owner = |account: AccountId| PEOPLE.into_iter().find(|who| id(who) == account);
-    Some(match random.below(12) {
+    Some(match random.below(15) {
         0 => (who, Action::EscrowOpen { deposit: random.amount() }),
         1 => (who, Action::EscrowDeposit { escrow: escrow?, amount: random.amount() }),
         2 => (owner(w.escrow(&escrow?).owner)?, Action::EscrowClose { escrow: escrow? }),
@@ -163,7 +189,10 @@ fn by_tenant(w: &World, random: &mut Random, things: &Things) -> Option<(&'stati
             let escrow = job.map(|job| w.job(&job).spec.escrow).or(escrow)?;
             let deadline = w.head().now.after(Millis(random.below(20_000)));
             let terms = terms(random);
-            let order = Action::OrderPlace { escrow, job, terms, deadline, manifest: hash(2) };
+            let (mode, reauction) = (mode(random), random.chance(50));
+            let manifest = hash(2);
+            let order =
+                Action::OrderPlace { escrow, job, terms, deadline, manifest, mode, reauction };
             (owner(w.escrow(&escrow).owner)?, order)
         }
         8 => {
@@ -175,6 +204,20 @@ fn by_tenant(w: &World, random: &mut Random, things: &Things) -> Option<(&'stati
             (owner(w.lease(&lease).tenant)?, Action::LeaseClose { lease })
         }
         10 => {
+            let order = random.pick(&things.picking)?;
+            let mut hosts: Vec<_> = view::bids_of_order(&w.state, &order);
+            hosts.truncate(usize::try_from(random.below(3)).unwrap() + 1);
+            let hosts = hosts.into_iter().map(|(host, _)| host).collect();
+            (owner(w.order(&order).tenant)?, Action::BidAccept { order, hosts })
+        }
+        11 | 12 => {
+            let lease = random.pick(&things.leases);
+            let order = lease.map(|lease| w.lease(&lease).order).filter(|_| random.chance(70));
+            let order = order.or_else(|| random.pick(&things.orders))?;
+            let change = change(w, random, &order, lease);
+            (owner(w.order(&order).tenant)?, Action::OrderUpdate { order, change })
+        }
+        13 => {
             let lease = random.pick(&things.leases)?;
             (owner(w.lease(&lease).tenant)?, Action::ReadyReject { lease })
         }
@@ -191,14 +234,14 @@ fn by_provider(w: &World, random: &mut Random, things: &Things) -> Option<(&'sta
     let of =
         |lease: &LeaseId| PROVIDERS.into_iter().find(|who| id(who) == w.lease(lease).provider());
     let index = u32::try_from(random.below(3)).unwrap();
-    Some(match random.below(14) {
+    Some(match random.below(22) {
         0 => {
             let operator = random.pick(&PROVIDERS).map(id).filter(|operator| *operator != id(who));
             let profile = ProviderProfile { operator, ..Default::default() };
             (who, Action::ProviderSet { profile })
         }
         1 => (who, Action::BondAdd { amount: random.amount() }),
-        2 if random.chance(10) => (who, Action::ProviderDrain {}),
+        2 if random.chance(4) => (who, Action::ProviderDrain {}),
         3 => (who, Action::BondWithdraw {}),
         4 => {
             let mut spec = w.spec(random.pick(&["1", "2", "3.5"])?);
@@ -209,7 +252,7 @@ fn by_provider(w: &World, random: &mut Random, things: &Things) -> Option<(&'sta
         5 => (who, Action::HostRemove { index }),
         6 | 7 => (of(&lease?)?, Action::LeaseReady { lease: lease? }),
         8 if random.chance(10) => (of(&lease?)?, Action::LeaseClose { lease: lease? }),
-        9 => {
+        13 => {
             let record = w.lease(&lease?);
             let (mut root, mut count) = (hash(u8::try_from(random.below(256)).unwrap()), 10);
             if let (Verification::Dispute, Some(job)) = (record.verification, record.job) {
@@ -219,10 +262,23 @@ fn by_provider(w: &World, random: &mut Random, things: &Things) -> Option<(&'sta
             let fuel = random.below(10_000);
             (of(&lease?)?, Action::ResultCommit { lease: lease?, root, count, fuel })
         }
-        10 if random.chance(30) => (who, Action::ProviderUnjail {}),
-        11 if random.chance(30) => (who, Action::BondUnbond { amount: random.amount() }),
-        10 if random.chance(50) => (of(&lease?)?, Action::LeaseDecline { lease: lease? }),
-        11 if random.chance(50) => (of(&lease?)?, Action::LeaseReclaim { lease: lease? }),
+        16 if random.chance(60) => (who, Action::ProviderUnjail {}),
+        17 if random.chance(30) => (who, Action::BondUnbond { amount: random.amount() }),
+        9..=11 => {
+            let order = random.pick(&things.bidding)?;
+            let hosts: Vec<_> = keys::HOSTS.scan(&w.state, &(), None).collect();
+            let (HostId { provider, index: host }, _) = random.pick(&hosts)?;
+            let who = PROVIDERS.into_iter().find(|who| id(who) == provider)?;
+            let rate = Rate::per_hour(nanos(u128::from(random.below(4_000)) * 1_000_000));
+            let count = u32::try_from(random.below(2) + 1).unwrap();
+            (who, Action::BidPlace { order, host, rate, count })
+        }
+        12 if random.chance(30) => {
+            let order = random.pick(&things.bidding)?;
+            (who, Action::BidWithdraw { order, host: index })
+        }
+        14 if random.chance(30) => (of(&lease?)?, Action::LeaseDecline { lease: lease? }),
+        15 if random.chance(30) => (of(&lease?)?, Action::LeaseReclaim { lease: lease? }),
         _ => {
             let leases = things.leases.iter().filter(|lease| of(lease) == Some(who)).copied();
             (who, Action::Heartbeat { leases: leases.collect() })
@@ -359,8 +415,8 @@ fn by_staker(w: &World, random: &mut Random, things: &Things) -> Option<(&'stati
     })
 }
 
-/// Gives some leases terms and events that no action of these people brings about: a notice, a
-/// meter, an offer that has ended, a new manifest.
+/// Gives some leases terms that no action of these people brings about: a notice, a meter, an offer
+/// that has ended.
 fn bend(w: &mut World, random: &mut Random, things: &Things) {
     let Some(lease) = random.pick(&things.leases).filter(|_| random.chance(30)) else { return };
     let before = w.lease(&lease);
@@ -369,11 +425,11 @@ fn bend(w: &mut World, random: &mut Random, things: &Things) {
     }
     let metered = before.job.is_some_and(|job| w.job(&job).spec.metered);
     let (notice, fuel) = (Millis(random.below(5_000)), random.below(200));
-    match random.below(4) {
+    match random.below(3) {
         0 => w.change(&lease, |lease: &mut Lease| lease.reclaim_notice = Some(notice)),
         1 if metered => w.change(&lease, |lease: &mut Lease| lease.fuel_per_s = fuel),
         2 => w.change(&lease, |lease: &mut Lease| lease.guaranteed_until = Millis::ZERO),
-        _ => drop(w.rule(|ctx| begin_update(ctx, &lease)).unwrap()),
+        _ => {}
     }
 }
 
@@ -387,6 +443,11 @@ fn run(seed: u64, blocks: u64, kinds: &mut BTreeMap<&'static str, u64>) {
         params.bisect_arity = 3;
         params.dispute_clock_ms = Millis(8_000);
         params.unbonding_ms = Millis(110_000);
+        params.fee_per_visit = nanos(50);
+        params.rent_per_lease = Rate::per_hour(usd(1));
+        params.visit_max = 4;
+        params.pick_window_ms = Millis(3_000);
+        params.reauction_ms = Millis(5_000);
         params.ready_window_ms = defaults.ready_window_ms;
         params.min_charge_ms = defaults.min_charge_ms;
         params.retry_max = 3;
@@ -495,6 +556,11 @@ fn invariants_hold_after_every_block_of_random_actions() {
         "AttributesSigned",
         "AttributesRevoked",
         "AffiliationSet",
+        "BidPlaced",
+        "BidEnded",
+        "OrderPicking",
+        "OrderUpdated",
+        "OrderReopened",
         "LeaseUpdated",
         "LeaseReclaiming",
         "TenantClosed",

@@ -9,7 +9,7 @@ use crate::{
     genesis::{Balance, PROTOCOL},
     job::{Job, JobKind, JobSpec, TaskOutput, TaskRef, Verification},
     keys::Record,
-    market::{Lease, LeaseStatus, Order},
+    market::{Lease, LeaseStatus, Mode, Order},
     provider::{Host, HostSpec, Provider},
     *,
 };
@@ -66,6 +66,8 @@ impl World {
         let mut params = Params {
             fee_per_byte: Amount::ZERO,
             fee_per_unit: Amount::ZERO,
+            fee_per_visit: Amount::ZERO,
+            rent_per_lease: Rate::ZERO,
             ready_window_ms: Millis::ZERO,
             min_charge_ms: Millis::ZERO,
             ..Params::default()
@@ -315,7 +317,8 @@ impl World {
 
     pub(crate) fn order_with(&self, escrow: EscrowId, job: Option<JobId>, terms: Terms) -> Action {
         let deadline = self.head().now.after(Millis(3_600_000));
-        Action::OrderPlace { escrow, job, terms, deadline, manifest: hash(2) }
+        let (mode, reauction) = (Mode::Standing, false);
+        Action::OrderPlace { escrow, job, terms, deadline, manifest: hash(2), mode, reauction }
     }
 
     pub(crate) fn place(&mut self, who: &str, action: Action) -> OrderId {
