@@ -1,6 +1,7 @@
 //! What a transaction may ask for: one variant an action, one file an action in its module.
 
 use crate::{
+    account::{Multisig, Scope, Scopes},
     dispute::Claim,
     job::{JobSpec, TaskOutput},
     provider::HostSpec,
@@ -150,16 +151,102 @@ pub enum Action {
         /// What the task really gives; `None`: the evidence could not be had.
         output: Option<TaskOutput>,
     },
+    /// Lets another key act for the signer, within limits; replaces what it was granted before.
+    KeyGrant {
+        /// Which key.
+        key: AccountId,
+        /// What it may do.
+        scopes: Scopes,
+        /// The signer's free `usd` may fall by so much through it, fees included.
+        usd: Amount,
+        /// The signer's free `mst` may fall by so much through it.
+        mst: Amount,
+        /// Good up to this block time.
+        expires: Millis,
+    },
+    /// Takes it back.
+    KeyRevoke {
+        /// Which key.
+        key: AccountId,
+    },
+    /// From now on members act for the signer instead of its own key; `None`: its own key again.
+    MultisigSet {
+        /// Who, and how many of them.
+        policy: Option<Multisig>,
+    },
 }
 
 impl Action {
-    /// What it costs to execute, in units: about one for each record that it reads and writes
-    /// beyond the first few.
+    /// What it costs to execute, in units: one for about every eight records that it reads,
+    /// writes or lists beyond those of any transaction, and never less than one.
+    ///
+    /// | action | units | because |
+    /// |---|---|---|
+    /// | `Heartbeat` | one a lease | lease, escrow, provider, due times |
+    /// | `OrderPlace` | one, and two a lease asked for | a grant writes lease, host, provider, escrow, indexes |
+    /// | `LeaseClose`, `ResultAccept` | two | pay, pledge and refund are dealt with |
+    /// | `EscrowClose` | four | up to 64 depositors are paid |
+    /// | `DisputeOpen` | eight | two signatures to check, and every validator re-runs a task |
+    /// | `KeyGrant` | two | lists the account's keys |
+    /// | all others | one | |
     #[must_use]
     pub fn units(&self) -> u64 {
         match self {
             Self::Heartbeat { leases } => u64::try_from(leases.len()).unwrap_or(u64::MAX).max(1),
-            _ => 1,
+            Self::OrderPlace { terms, .. } => {
+                u64::from(terms.count).saturating_mul(2).saturating_add(1)
+            }
+            Self::LeaseClose { .. } | Self::ResultAccept { .. } | Self::KeyGrant { .. } => 2,
+            Self::EscrowClose { .. } => 4,
+            Self::DisputeOpen { .. } => 8,
+            Self::Transfer { .. }
+            | Self::ProviderSet { .. }
+            | Self::BondAdd { .. }
+            | Self::ProviderDrain {}
+            | Self::BondWithdraw {}
+            | Self::HostSet { .. }
+            | Self::HostRemove { .. }
+            | Self::EscrowOpen { .. }
+            | Self::EscrowDeposit { .. }
+            | Self::JobOpen { .. }
+            | Self::JobClose { .. }
+            | Self::OrderCancel { .. }
+            | Self::LeaseReady { .. }
+            | Self::ResultCommit { .. }
+            | Self::DisputeVote { .. }
+            | Self::KeyRevoke { .. }
+            | Self::MultisigSet { .. } => 1,
+        }
+    }
+
+    /// The scopes of which a delegated key needs one to do this; none: only the account itself.
+    #[must_use]
+    pub const fn scopes(&self) -> Scopes {
+        match self {
+            Self::Transfer { .. } => Scopes::of(Scope::Transfer),
+            Self::BondAdd { .. } | Self::BondWithdraw {} => Scopes::of(Scope::Bond),
+            Self::ProviderSet { .. }
+            | Self::ProviderDrain {}
+            | Self::HostSet { .. }
+            | Self::HostRemove { .. } => Scopes::of(Scope::Provider),
+            Self::LeaseReady { .. } | Self::Heartbeat { .. } | Self::ResultCommit { .. } => {
+                Scopes::of(Scope::Serve)
+            }
+            // By the tenant or by the provider.
+            Self::LeaseClose { .. } => Scopes::of(Scope::Serve).with(Scope::Order),
+            Self::OrderPlace { .. } | Self::OrderCancel { .. } | Self::ResultAccept { .. } => {
+                Scopes::of(Scope::Order)
+            }
+            Self::EscrowOpen { .. } | Self::EscrowDeposit { .. } | Self::EscrowClose { .. } => {
+                Scopes::of(Scope::Escrow)
+            }
+            Self::JobOpen { .. } | Self::JobClose { .. } | Self::DisputeOpen { .. } => {
+                Scopes::of(Scope::Job)
+            }
+            Self::DisputeVote { .. } => Scopes::of(Scope::Stake),
+            Self::KeyGrant { .. } | Self::KeyRevoke { .. } | Self::MultisigSet { .. } => {
+                Scopes::NONE
+            }
         }
     }
 }

@@ -18,7 +18,7 @@ pub(crate) mod vote;
 
 use crate::{
     job::{TaskOutput, TaskRef},
-    keys::{self, Record, Table},
+    keys::{self, Listing, Record, Table},
 };
 use borsh::{BorshDeserialize, BorshSerialize};
 use muster_types::{AccountId, DisputeId, Hash, JobId, LeaseId, Millis, SecretKey, Signature};
@@ -134,6 +134,7 @@ impl Record for Dispute {
     type Key = DisputeId;
     const KIND: &'static str = "dispute";
     const TABLE: Table<DisputeId, Self> = keys::DISPUTES;
+    const LISTING: Listing = Listing::Always;
 
     fn entries(&self, key: &DisputeId, emit: &mut dyn FnMut(Vec<u8>)) {
         emit(keys::DISPUTES_BY_JOB.key(&(self.job, *key)));

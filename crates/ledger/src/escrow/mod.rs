@@ -17,7 +17,7 @@ pub(crate) mod open;
 pub mod settle;
 pub mod shares;
 
-use crate::keys::{self, Record, Table};
+use crate::keys::{self, Listing, Record, Table};
 use borsh::{BorshDeserialize, BorshSerialize};
 use muster_types::{AccountId, Amount, EscrowId, Millis, Rate};
 use serde::{Deserialize, Serialize};
@@ -98,6 +98,7 @@ impl Record for Escrow {
     type Key = EscrowId;
     const KIND: &'static str = "escrow";
     const TABLE: Table<EscrowId, Self> = keys::ESCROWS;
+    const LISTING: Listing = Listing::Always;
 
     fn entries(&self, key: &EscrowId, emit: &mut dyn FnMut(Vec<u8>)) {
         emit(keys::ESCROWS_BY_OWNER.key(&(self.owner, *key)));

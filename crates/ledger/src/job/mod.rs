@@ -8,7 +8,7 @@
 pub(crate) mod close;
 pub(crate) mod open;
 
-use crate::keys::{self, Record, Table};
+use crate::keys::{self, Listing, Record, Table};
 use borsh::{BorshDeserialize, BorshSerialize};
 use muster_types::{AccountId, EscrowId, Hash, JobId};
 use serde::{Deserialize, Serialize};
@@ -81,6 +81,7 @@ impl Record for Job {
     type Key = JobId;
     const KIND: &'static str = "job";
     const TABLE: Table<JobId, Self> = keys::JOBS;
+    const LISTING: Listing = Listing::Always;
 
     fn entries(&self, key: &JobId, emit: &mut dyn FnMut(Vec<u8>)) {
         emit(keys::JOBS_BY_TENANT.key(&(self.tenant, *key)));

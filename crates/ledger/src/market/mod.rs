@@ -48,7 +48,7 @@ pub(crate) use offers::{Offers, offer_entries};
 
 use crate::{
     job::Verification,
-    keys::{self, Record, Table},
+    keys::{self, Listing, Record, Table},
 };
 use borsh::{BorshDeserialize, BorshSerialize};
 use muster_market::{Request, Terms};
@@ -297,6 +297,7 @@ impl Record for Order {
     type Key = OrderId;
     const KIND: &'static str = "order";
     const TABLE: Table<OrderId, Self> = keys::ORDERS;
+    const LISTING: Listing = Listing::Always;
 
     fn entries(&self, key: &OrderId, emit: &mut dyn FnMut(Vec<u8>)) {
         emit(keys::ORDERS_BY_TENANT.key(&(self.tenant, *key)));
@@ -312,6 +313,7 @@ impl Record for Lease {
     type Key = LeaseId;
     const KIND: &'static str = "lease";
     const TABLE: Table<LeaseId, Self> = keys::LEASES;
+    const LISTING: Listing = Listing::Always;
 
     fn entries(&self, key: &LeaseId, emit: &mut dyn FnMut(Vec<u8>)) {
         emit(keys::LEASES_BY_PROVIDER.key(&(self.host.provider, *key)));

@@ -44,7 +44,7 @@ proptest! {
 
     #[test]
     fn arbitrary_actions_apply_or_are_refused(
-        variant in 0u8..24,
+        variant in 0u8..27,
         bytes in prop::collection::vec(any::<u8>(), 0..400),
     ) {
         let bytes = [vec![variant], bytes].concat();

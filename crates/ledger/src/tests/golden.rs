@@ -38,6 +38,6 @@ fn a_fixed_script_gives_a_fixed_state() {
     w.ok("ann", Action::EscrowClose { escrow });
     assert_eq!(
         state_root(&w).to_string(),
-        "d880f3e050b822616c102d1bb7f8c3d5bfdabdcf98c9867163c835093137a972"
+        "1e4f6eb651651d639ac014db6fd9c4864b72985001bb23c0cb7557c2ea14df5d"
     );
 }

@@ -3,6 +3,7 @@
 
 use super::world::{PEOPLE, START, World, hash, id, nanos, result, task, usd};
 use crate::{
+    account::{Multisig, Scope},
     dispute::Claim,
     job::{JobKind, JobSpec, Verification},
     *,
@@ -178,7 +179,24 @@ fn by_anybody(w: &World, random: &mut Random, things: &Things) -> Option<(&'stat
     let who = random.pick(&PEOPLE)?;
     let to = id(random.pick(&PEOPLE)?);
     let asset = random.pick(&Asset::ALL)?;
-    Some(match random.below(4) {
+    Some(match random.below(6) {
+        4 => {
+            let key = id(random.pick(&PEOPLE)?);
+            let scopes: Vec<Scope> = Scope::ALL.into_iter().filter(|_| random.chance(70)).collect();
+            let (scopes, usd, mst) = (scopes.into(), random.amount(), random.amount());
+            let expires = w.head().now.after(Millis(random.below(40_000)));
+            match random.below(4) {
+                0 => (who, Action::KeyRevoke { key }),
+                _ => (who, Action::KeyGrant { key, scopes, usd, mst, expires }),
+            }
+        }
+        5 => {
+            let members: Vec<AccountId> =
+                PEOPLE.into_iter().filter(|_| random.chance(30)).map(id).collect();
+            let threshold = u8::try_from(random.below(4)).unwrap();
+            let policy = Multisig { threshold, members };
+            (who, Action::MultisigSet { policy: Some(policy).filter(|_| random.chance(40)) })
+        }
         0 => (who, Action::Transfer { to, asset, amount: random.amount() }),
         1 | 2 => {
             let leases = [random.pick(&things.leases)?, random.pick(&things.leases)?];
@@ -206,6 +224,15 @@ fn by_anybody(w: &World, random: &mut Random, things: &Things) -> Option<(&'stat
     })
 }
 
+/// Counts events by kind.
+fn note(kinds: &mut BTreeMap<&'static str, u64>, events: &[Event]) {
+    for event in events {
+        let text = format!("{event:?}");
+        let kind = text.split([' ', '{', '(']).next().unwrap_or_default().to_owned();
+        *kinds.entry(Box::leak(kind.into_boxed_str())).or_default() += 1;
+    }
+}
+
 fn run(seed: u64, blocks: u64, kinds: &mut BTreeMap<&'static str, u64>) {
     let mut random = Random(seed);
     let mut w = World::with(&["val", "eve", "bob"], |params| {
@@ -219,8 +246,13 @@ fn run(seed: u64, blocks: u64, kinds: &mut BTreeMap<&'static str, u64>) {
         w.provider(who, price);
     }
     for _ in 0..blocks {
+        if random.chance(1) {
+            // A silence in which leases stall.
+            note(kinds, &w.pass(5, 900));
+        }
         if random.chance(60) {
-            w.beat(random.below(700) + 1);
+            let done = w.beat(random.below(700) + 1);
+            note(kinds, &done.events);
         }
         let things = Things::of(&w);
         let mut acts = Vec::new();
@@ -233,12 +265,19 @@ fn run(seed: u64, blocks: u64, kinds: &mut BTreeMap<&'static str, u64>) {
             acts.extend(act);
         }
         let step = if random.chance(3) { random.below(30_000) + 1 } else { random.below(900) + 1 };
-        let done = w.block(step, acts);
-        for event in &done.events {
-            let text = format!("{event:?}");
-            let kind = text.split([' ', '{', '(']).next().unwrap_or_default().to_owned();
-            *kinds.entry(Box::leak(kind.into_boxed_str())).or_default() += 1;
-        }
+        let txs: Vec<Tx> = acts
+            .into_iter()
+            .map(|(who, action)| {
+                let keys = view::delegated_keys(&w.state, &id(who));
+                let by = random.pick(&keys).filter(|_| random.chance(20)).map(|(key, _)| key);
+                match PEOPLE.into_iter().find(|who| by == Some(id(who))) {
+                    Some(by) => w.sign_as(by, who, action),
+                    None => w.sign(who, action),
+                }
+            })
+            .collect();
+        let done = w.block_of(step, &txs);
+        note(kinds, &done.events);
         if w.head().height.is_multiple_of(16) {
             let mut rebuilt = w.state.clone();
             rebuilt.apply(rebuild_derived(&w.state));
@@ -277,6 +316,9 @@ fn invariants_hold_after_every_block_of_random_actions() {
         "DisputeVoted",
         "DisputeClosed",
         "Slashed",
+        "KeyGranted",
+        "KeyRevoked",
+        "PolicyChanged",
     ] {
         assert!(kinds.contains_key(kind), "{kind} never happened: {kinds:?}");
     }
