@@ -51,6 +51,7 @@ pub(crate) fn job(kind: JobKind, tasks: u64, fuel_max: u64) -> Job {
         verification: Verification::None,
         manifest: Hash::ZERO,
         fuel_max,
+        chain: None,
     };
     Job { tenant: TENANT, spec, closed: false, open_orders: 0, open_leases: 1 }
 }

@@ -47,6 +47,13 @@ impl Ours {
             | Event::LeaseClosed { lease, .. }
             | Event::LeaseSettled { lease, .. }
             | Event::ResultCommitted { lease, .. }
+            | Event::CommitmentDrawn { lease, .. }
+            | Event::ChallengeOpened { lease, .. }
+            | Event::BisectRevealed { lease, .. }
+            | Event::BisectPicked { lease, .. }
+            | Event::StepCalled { lease, .. }
+            | Event::StepVoted { lease, .. }
+            | Event::ChallengeClosed { lease, .. }
             | Event::Slashed { lease, .. } => self.leases.contains(lease),
             Event::DisputeOpened { dispute, job, .. } => {
                 let ours = *job == self.job;

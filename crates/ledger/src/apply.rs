@@ -3,9 +3,11 @@
 use crate::{
     Action, Reject, Tx,
     account::{self, key_grant::Grant},
+    auditor,
     block::Stamp,
+    bond,
     ctx::{By, Ctx, Env},
-    dispute, escrow, job, market, provider,
+    dispute, escrow, job, market, provider, stake, vote,
 };
 
 /// What can be checked without the state, cheaply and first.
@@ -30,9 +32,9 @@ fn dispatch(ctx: &mut Ctx<'_>, by: &By, action: &Action) -> Result<(), Reject> {
             account::transfer::run(ctx, by, to, *asset, *amount)
         }
         Action::ProviderSet { profile } => provider::set::run(ctx, by, profile),
-        Action::BondAdd { amount } => provider::bond::add(ctx, by, *amount),
+        Action::BondAdd { amount } => bond::add::run(ctx, by, *amount),
         Action::ProviderDrain {} => provider::drain::run(ctx, by),
-        Action::BondWithdraw {} => provider::bond::withdraw(ctx, by),
+        Action::BondWithdraw {} => bond::withdraw::run(ctx, by),
         Action::HostSet { index, spec } => provider::host::set(ctx, by, *index, spec),
         Action::HostRemove { index } => provider::host::remove(ctx, by, *index),
         Action::EscrowOpen { deposit } => escrow::open::run(ctx, by, *deposit),
@@ -62,5 +64,41 @@ fn dispatch(ctx: &mut Ctx<'_>, by: &By, action: &Action) -> Result<(), Reject> {
         }
         Action::KeyRevoke { key } => account::key_revoke::run(ctx, by, key),
         Action::MultisigSet { policy } => account::multisig_set::run(ctx, by, policy.as_ref()),
+        Action::ChallengeOpen { lease, last, evidence } => {
+            dispute::challenge::open::run(ctx, by, lease, *last, evidence)
+        }
+        Action::BisectReveal { dispute, openings } => {
+            dispute::challenge::reveal::run(ctx, by, dispute, openings)
+        }
+        Action::BisectPick { dispute, segment } => {
+            dispute::challenge::pick::run(ctx, by, dispute, *segment)
+        }
+        Action::StepVote { dispute, finding } => {
+            dispute::challenge::vote::run(ctx, by, dispute, *finding)
+        }
+        Action::ValidatorSet { commission_bps } => stake::set::run(ctx, by, *commission_bps),
+        Action::StakeAdd { amount } => stake::add::run(ctx, by, *amount),
+        Action::Delegate { validator, amount } => stake::delegate::run(ctx, by, validator, *amount),
+        Action::Unstake { validator, amount } => stake::unstake::run(ctx, by, validator, *amount),
+        Action::UnstakeClaim { entry } => stake::claim::run(ctx, by, entry),
+        Action::RewardClaim { validator } => stake::reward::run(ctx, by, validator),
+        Action::ValidatorUnjail {} => stake::unjail::run(ctx, by),
+        Action::Propose { title, changes } => vote::propose::run(ctx, by, title, changes),
+        Action::Vote { proposal, choice } => vote::cast::run(ctx, by, proposal, *choice),
+        Action::BondUnbond { amount } => bond::unbond::run(ctx, by, *amount),
+        Action::ProviderUnjail {} => provider::unjail::run(ctx, by),
+        Action::AffiliateSet { provider, affiliated } => {
+            provider::affiliate::run(ctx, by, provider, *affiliated)
+        }
+        Action::AuditorRegister {} => auditor::register::run(ctx, by),
+        Action::AuditorLeave {} => auditor::leave::run(ctx, by),
+        Action::AttributeSign { provider, attributes, until } => {
+            auditor::sign::run(ctx, by, provider, attributes, *until)
+        }
+        Action::AttributeRevoke { provider, auditor } => {
+            auditor::revoke::run(ctx, by, provider, auditor)
+        }
+        Action::ServiceRegister { name, pledge } => bond::service::register(ctx, by, name, *pledge),
+        Action::ServiceUnregister { name } => bond::service::unregister(ctx, by, name),
     }
 }

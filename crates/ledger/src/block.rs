@@ -6,18 +6,22 @@
 //! 1. open orders past their deadline expire;
 //! 2. active leases without heartbeats stall; stalled and unready ones close;
 //! 3. the leases of escrows that stayed short close;
-//! 4. disputes past their deadline become void;
-//! 5. closed leases whose challenge window has ended are settled;
-//! 6. offers that have ended leave the market;
-//! 7. orders clear (see [`crate::market`]);
-//! 8. the block's fees are paid out (see [`crate::account`]).
+//! 4. commitments of two blocks ago are made final by this block's beacon (see [`crate::job`]);
+//! 5. disputes past their deadline become void, and who ran out of time in a challenge loses it;
+//! 6. closed leases whose challenge window has ended are settled;
+//! 7. offers that have ended leave the market;
+//! 8. pledges of duties that were left long enough ago are freed (see [`crate::bond`]);
+//! 9. orders clear (see [`crate::market`]);
+//! 10. the block's fees are paid out (see [`crate::account`]);
+//! 11. votes that have ended are tallied, and what passed takes effect (see [`crate::vote`]).
 
 use crate::{
-    Event, Head, Params, Reject, Tx, account, apply,
+    Event, Head, Params, Reject, Tx, account, apply, bond,
     ctx::{Ctx, Effects, Env, sum},
     event::event_root,
     keys, limits, market,
     state::{Changes, Scratch, State},
+    vote,
 };
 use borsh::{BorshDeserialize, BorshSerialize};
 use muster_types::{AccountId, Amount, Encoded, Hash, Millis, TxId};
@@ -206,8 +210,10 @@ impl<'a> BlockBuilder<'a> {
         let mut ctx = Ctx::new(scratch, &env);
         ctx.fees = fees;
         market::due::run(&mut ctx);
+        bond::end_left(&mut ctx);
         market::clear::run(&mut ctx);
         account::fees::run(&mut ctx);
+        vote::due::run(&mut ctx);
         let Effects { changes, events, fees: _ } = ctx.into_effects();
         let event_root = event_root(all_events(&receipts, &events));
         BlockOutcome { changes, receipts, events, event_root }
@@ -227,11 +233,11 @@ pub(crate) fn for_each<T>(
     }
 }
 
-/// The things in an index by time that are due: entered at `until` or before.
-pub(crate) fn due<T: keys::Key>(
+/// The things in an index by time or height that are due: entered at `until` or before.
+pub(crate) fn due<At: keys::Key + Ord, T: keys::Key>(
     ctx: &Ctx<'_>,
-    index: keys::Index<(Millis, T)>,
-    until: Millis,
+    index: keys::Index<(At, T)>,
+    until: At,
 ) -> Vec<T> {
     index
         .scan(&ctx.scratch, &(), None)

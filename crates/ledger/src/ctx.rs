@@ -148,6 +148,12 @@ pub(crate) fn share_floor(amount: Amount, part: Amount, whole: Amount) -> Result
     amount.mul_div_floor(part.nanos(), whole.nanos()).ok_or(Reject::Overflow)
 }
 
+/// `ceil(amount * bps / 10_000)`.
+pub(crate) fn part_ceil(amount: Amount, bps: u32) -> Result<Amount, Reject> {
+    let kept = 10_000u32.saturating_sub(bps);
+    rest(amount, amount.split_floor(kept).part)
+}
+
 /// Refuses nothing at all as an amount.
 pub(crate) fn positive(amount: Amount) -> Result<(), Reject> {
     if amount.is_zero() { Err(Reject::ZeroAmount) } else { Ok(()) }

@@ -15,6 +15,19 @@
 //! | 1 | 5 [`ESCROWS`] | escrow | [`Escrow`] |
 //! | 1 | 6 [`JOBS`] | job | [`Job`] |
 //! | 1 | 7 [`DISPUTES`] | dispute | [`Dispute`] |
+//! | 1 | 8 [`CHALLENGES`] | dispute | [`Challenge`] |
+//! | 0 | 40 [`STAKE`] | (none) | the stake of all active validators, `mst` |
+//! | 1 | 40 [`STAKERS`] | account | [`Validator`] |
+//! | 1 | 41 [`DELEGATIONS`] | delegator, validator | [`Delegation`] |
+//! | 1 | 42 [`UNBONDINGS`] | unbonding | [`Unbonding`] |
+//! | 1 | 43 [`PROPOSALS`] | proposal | [`Proposal`] |
+//! | 1 | 44 [`BALLOTS`] | proposal, account | [`Ballot`] |
+//! | 0 | 20 [`OPEN_RATE`] | (none) | sum of the rates of all open leases |
+//! | 1 | 20 [`BONDS`] | account | [`Bond`] |
+//! | 1 | 21 [`DUTIES`] | account, [`crate::bond::DutyKind::id`] | [`Duty`] |
+//! | 1 | 22 [`SIGNED`] | provider, auditor | [`Signed`] |
+//! | 1 | 23 [`AFFILIATIONS`] | operator, provider | [`Affiliation`] |
+//! | 1 | 24 [`OPERATORS`] | account | [`Operator`] |
 //! | 1 | 16 [`KEYS`] | account, key | [`DelegatedKey`] |
 //! | 1 | 17 [`AUTHORITIES`] | account | [`Authority`] |
 //! | [`DERIVED`] | the indexes below | | (empty) |
@@ -25,19 +38,25 @@
 
 use crate::{
     account::{Account, Authority, DelegatedKey},
-    dispute::Dispute,
+    auditor::Signed,
+    bond::{Bond, Duty},
+    dispute::{Challenge, Dispute},
     escrow::Escrow,
     genesis::Supply,
     head::Head,
     job::Job,
     market::{Lease, Order},
+    neutrality::Operator,
     param::Params,
-    provider::{Host, Provider},
+    provider::{Host, Provider, affiliate::Affiliation},
+    stake::{Delegation, Unbonding, Validator},
     state::{Scratch, State},
+    vote::{Ballot, Proposal},
 };
 use borsh::{BorshDeserialize, BorshSerialize};
 use muster_types::{
-    AccountId, DisputeId, EscrowId, Hash, HostId, JobId, LeaseId, Millis, OrderId, Rate, codec,
+    AccountId, Amount, DisputeId, EscrowId, Hash, HostId, JobId, LeaseId, Millis, OrderId,
+    ProposalId, Rate, UnbondingId, codec,
 };
 use std::marker::PhantomData;
 
@@ -74,6 +93,8 @@ pub const ESCROWS: Table<EscrowId, Escrow> = Table::new(RECORDS, 5);
 pub const JOBS: Table<JobId, Job> = Table::new(RECORDS, 6);
 /// Disputes.
 pub const DISPUTES: Table<DisputeId, Dispute> = Table::new(RECORDS, 7);
+/// Challenges of chains.
+pub const CHALLENGES: Table<DisputeId, Challenge> = Table::new(RECORDS, 8);
 
 /// Delegated keys: (account, key).
 pub const KEYS: Table<(AccountId, AccountId), DelegatedKey> = Table::new(RECORDS, 16);
@@ -120,6 +141,48 @@ pub const CLOSED_DUE: Index<(Millis, LeaseId)> = Table::new(DERIVED, 17);
 pub const OVERDRAWN_DUE: Index<(Millis, EscrowId)> = Table::new(DERIVED, 18);
 /// Open disputes, by deadline (steady time).
 pub const DISPUTES_DUE: Index<(Millis, DisputeId)> = Table::new(DERIVED, 19);
+/// All challenges of a lease.
+pub const CHALLENGES_BY_LEASE: Index<(LeaseId, DisputeId)> = Table::new(DERIVED, 20);
+/// Open challenges, by the steady time at which somebody runs out of time.
+pub const CHALLENGES_DUE: Index<(Millis, DisputeId)> = Table::new(DERIVED, 21);
+/// Leases whose commitment is not final, by the height at which it becomes so.
+pub const DRAWS_DUE: Index<(u64, LeaseId)> = Table::new(DERIVED, 22);
+
+/// The stake of all active validators, own and delegated, `mst`: what a quorum is a part of.
+pub const STAKE: Item<Amount> = Table::new(ITEMS, 40);
+/// Who staked as validators, in the committee ([`VALIDATORS`]) or not.
+pub const STAKERS: Table<AccountId, Validator> = Table::new(RECORDS, 40);
+/// Delegations: by (delegator, validator).
+pub const DELEGATIONS: Table<(AccountId, AccountId), Delegation> = Table::new(RECORDS, 41);
+/// Stake that is unbonding.
+pub const UNBONDINGS: Table<UnbondingId, Unbonding> = Table::new(RECORDS, 42);
+/// Proposals.
+pub const PROPOSALS: Table<ProposalId, Proposal> = Table::new(RECORDS, 43);
+/// The votes on proposals that are not tallied yet: by (proposal, voter).
+pub const BALLOTS: Table<(ProposalId, AccountId), Ballot> = Table::new(RECORDS, 44);
+/// The delegations to a validator: (validator, delegator).
+pub const DELEGATIONS_BY_VALIDATOR: Index<(AccountId, AccountId)> = Table::new(DERIVED, 140);
+/// What an account unbonds.
+pub const UNBONDINGS_BY_OWNER: Index<(AccountId, UnbondingId)> = Table::new(DERIVED, 141);
+/// Proposals that are voted on, by the steady time at which voting ends.
+pub const VOTING_DUE: Index<(Millis, ProposalId)> = Table::new(DERIVED, 142);
+/// Proposals that passed, by the steady time at which they take effect.
+pub const EFFECT_DUE: Index<(Millis, ProposalId)> = Table::new(DERIVED, 143);
+
+/// The sum of the rates of all open leases.
+pub const OPEN_RATE: Item<Rate> = Table::new(ITEMS, 20);
+/// Bonds.
+pub const BONDS: Table<AccountId, Bond> = Table::new(RECORDS, 20);
+/// Registered duties: (account, [`crate::bond::DutyKind::id`]).
+pub const DUTIES: Table<(AccountId, Hash), Duty> = Table::new(RECORDS, 21);
+/// What auditors signed: (provider, auditor).
+pub const SIGNED: Table<(AccountId, AccountId), Signed> = Table::new(RECORDS, 22);
+/// What operators declared: (operator, provider).
+pub const AFFILIATIONS: Table<(AccountId, AccountId), Affiliation> = Table::new(RECORDS, 23);
+/// What operators have leased.
+pub const OPERATORS: Table<AccountId, Operator> = Table::new(RECORDS, 24);
+/// Duties that are being left, by the block time at which their pledge is freed.
+pub const DUTIES_DUE: Index<(Millis, (AccountId, Hash))> = Table::new(DERIVED, 40);
 
 /// A part of a storage key. Encodings sort as the values do.
 pub trait Key: Sized {
@@ -168,7 +231,7 @@ macro_rules! id_key {
     )*};
 }
 
-id_key!(AccountId, OrderId, LeaseId, EscrowId, JobId, DisputeId);
+id_key!(AccountId, OrderId, LeaseId, EscrowId, JobId, DisputeId, UnbondingId, ProposalId);
 
 impl Key for HostId {
     fn write(&self, out: &mut Vec<u8>) {
@@ -182,13 +245,23 @@ impl Key for HostId {
     }
 }
 
-impl Key for Millis {
+impl Key for u64 {
     fn write(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.0.to_be_bytes());
+        out.extend_from_slice(&self.to_be_bytes());
     }
 
     fn read(bytes: &mut &[u8]) -> Option<Self> {
-        take(bytes).map(|bytes| Self(u64::from_be_bytes(bytes)))
+        take(bytes).map(Self::from_be_bytes)
+    }
+}
+
+impl Key for Millis {
+    fn write(&self, out: &mut Vec<u8>) {
+        self.0.write(out);
+    }
+
+    fn read(bytes: &mut &[u8]) -> Option<Self> {
+        Key::read(bytes).map(Self)
     }
 }
 

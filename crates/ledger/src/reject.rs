@@ -67,13 +67,15 @@ pub enum Reject {
     /// The named thing does not exist.
     #[error("no such {kind}")]
     NotFound {
-        /// `provider`, `host`, `order`, `lease`, `escrow`, `job`, `dispute` or `key`.
+        /// `provider`, `host`, `order`, `lease`, `escrow`, `job`, `dispute`, `key`, `challenge`,
+        /// `validator`, `delegation`, `unbonding`, `proposal`, `parameter`, `bond`,
+        /// `registration`, `signature` or `affiliation`.
         kind: Cow<'static, str>,
     },
     /// Somebody else's.
     #[error("only its {role} may do this")]
     NotYours {
-        /// `owner`, `member`, `tenant`, `provider` or `validator`.
+        /// `owner`, `member`, `tenant`, `provider`, `validator`, `challenger` or `auditor`.
         role: Cow<'static, str>,
     },
     /// The thing is in a state in which this cannot be done.
@@ -127,6 +129,14 @@ pub enum Reject {
         /// How many signed.
         given: u64,
     },
+    /// The stake is too small for this.
+    #[error("needs a stake of {needed} mst, there is {available}: stake or delegate more")]
+    InsufficientStake {
+        /// What it takes.
+        needed: Amount,
+        /// What is there.
+        available: Amount,
+    },
 }
 
 impl Reject {
@@ -154,6 +164,7 @@ impl Reject {
             Self::OutOfScope => "out_of_scope",
             Self::SpendLimit { .. } => "spend_limit",
             Self::Signatures { .. } => "signatures",
+            Self::InsufficientStake { .. } => "insufficient_stake",
         }
     }
 

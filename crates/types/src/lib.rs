@@ -20,7 +20,10 @@ mod tx;
 
 pub use batch::{Signing, verify_batch};
 pub use hash::Hash;
-pub use id::{AccountId, DisputeId, EscrowId, HostId, JobId, LeaseId, OrderId, ParseIdError};
+pub use id::{
+    AccountId, DisputeId, EscrowId, HostId, JobId, LeaseId, OrderId, ParseIdError, ProposalId,
+    UnbondingId,
+};
 pub use key::{KeyError, SecretKey, Signature};
 pub use money::{Amount, Asset, ParseAmountError, Rate, Shares};
 pub use resources::{Gpu, GpuRequest, Resources};

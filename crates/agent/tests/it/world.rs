@@ -137,6 +137,7 @@ impl Tenant {
             verification: Verification::None,
             manifest: Hash::ZERO,
             fuel_max: 1_000_000,
+            chain: None,
         };
         let id = JobId::derive(&wallet.act(Action::JobOpen { spec }).await.unwrap().tx);
         let request = Wanted { cpu_milli: 2_000, memory_bytes: 256 << 20, ..Wanted::default() };

@@ -88,6 +88,7 @@ impl Node {
             protocol: PROTOCOL,
             validators: vec![validator().account()],
             balances: all.map(|account| (account, balance)).collect(),
+            stakes: BTreeMap::new(),
             params: params(),
         };
         let mut state = MemoryState::default();
@@ -286,7 +287,8 @@ async fn provider(State(chain): App, Path(id): Path<String>) -> Response {
     found(view::provider(state, &id).map(|record| {
         let hosts = view::hosts(state, &id);
         let hosts = hosts.into_iter().map(|(index, record)| HostView { index, record }).collect();
-        ProviderView { id, risk_bps: view::risk_bps(state, &record), record, hosts }
+        let (bond, risk_bps) = (view::bond(state, &id), view::risk_bps(state, &record));
+        ProviderView { id, record, bond, risk_bps, hosts }
     }))
 }
 

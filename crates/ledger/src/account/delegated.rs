@@ -13,27 +13,29 @@ use serde::{Deserialize, Serialize};
 pub enum Scope {
     /// Paying other accounts.
     Transfer,
-    /// The provider's bond.
+    /// The bond, and the duties that are pledged out of it.
     Bond,
-    /// The provider's description, hosts and draining.
+    /// The provider's description, hosts and draining, its way out of jail; affiliations.
     Provider,
-    /// Serving leases: ready, heartbeats, results, ending them.
+    /// Serving leases: ready, heartbeats, results and their defence, ending them.
     Serve,
     /// Orders, and what their tenant does about leases.
     Order,
     /// Opening, filling and closing escrows.
     Escrow,
-    /// Jobs and disputes.
+    /// Jobs, disputes and challenges.
     Job,
-    /// Validating and what is staked.
+    /// Validating, its votes on outputs included, and what is staked.
     Stake,
-    /// Votes on parameters.
+    /// Proposals of parameters and votes on them.
     Vote,
+    /// What the account signs as an auditor.
+    Audit,
 }
 
 impl Scope {
     /// All of them, in order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Transfer,
         Self::Bond,
         Self::Provider,
@@ -43,6 +45,7 @@ impl Scope {
         Self::Job,
         Self::Stake,
         Self::Vote,
+        Self::Audit,
     ];
 
     const fn bit(self) -> u16 {
@@ -56,6 +59,7 @@ impl Scope {
             Self::Job => 1 << 6,
             Self::Stake => 1 << 7,
             Self::Vote => 1 << 8,
+            Self::Audit => 1 << 9,
         }
     }
 }

@@ -42,7 +42,8 @@
 //! # Fees
 //! Every transaction pays a fee in `usd` before its action runs: `fee_per_byte` for each byte of
 //! its encoding, and `fee_per_unit` for each of its execution units ([`crate::Action::units`]) and
-//! each signature beyond the first. The block's fees go to its proposer when it ends.
+//! each signature beyond the first. The block's fees go to its proposer, and to those who delegate
+//! to it, when it ends ([`crate::stake`]).
 
 pub(crate) mod authority;
 pub(crate) mod delegated;

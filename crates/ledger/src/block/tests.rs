@@ -167,6 +167,7 @@ fn a_genesis_that_cannot_begin_a_chain_names_the_field() {
         protocol: PROTOCOL,
         validators: vec![id("val")],
         balances: [(id("ann"), Balance { usd: usd(1), mst: usd(1) })].into(),
+        stakes: Default::default(),
         params: Default::default(),
     };
     assert!(good.changes().is_ok());

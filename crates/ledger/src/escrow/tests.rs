@@ -141,7 +141,7 @@ fn an_escrow_that_stays_short_closes_its_leases() {
         assert_eq!((reason, settled), (CloseReason::OutOfFunds, true));
         assert_eq!(record.covered, Millis(12_000));
         assert_eq!(record.accrued, nanos(10 * UNIT));
-        assert_eq!(w.provider_of("pat").slashed, Amount::ZERO, "nobody is to blame");
+        assert_eq!(w.bond_of("pat").slashed, Amount::ZERO, "nobody is to blame");
     }
     w.ok("ann", Action::EscrowClose { escrow });
 }

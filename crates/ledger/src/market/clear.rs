@@ -13,10 +13,11 @@ use super::{Lease, LeaseStatus, Offers, Order, OrderStatus, cancel};
 use crate::{
     Event, Reject,
     block::for_each,
+    bond,
     ctx::{Ctx, sum, up},
     escrow::{Escrow, EscrowStatus},
     job::{Job, Verification},
-    keys, limits,
+    keys, limits, neutrality,
     provider::{Host, Provider},
 };
 use muster_market::{HostView, Placement, Spread, capacity};
@@ -118,10 +119,11 @@ fn grant(
     host.used = capacity::checked_add(&host.used, &takes).ok_or(Reject::Overflow)?;
     ctx.store(&host_id, &host);
 
-    provider.pledged = sum(provider.pledged, pledge)?;
     provider.open_leases = up(provider.open_leases)?;
     provider.conduct.leases = provider.conduct.leases.saturating_add(1);
     ctx.store(&host_id.provider, &provider);
+    bond::pledge(ctx, &host_id.provider, pledge)?;
+    neutrality::opened(ctx, &host_id.provider, rate)?;
 
     let mut escrow: Escrow = ctx.load(&order.escrow)?;
     escrow.open_leases = up(escrow.open_leases)?;

@@ -3,9 +3,11 @@
 use super::{CloseReason, Lease, LeaseStatus, settled};
 use crate::{
     Event, Reject,
+    bond::slash,
     ctx::{By, Ctx, rest},
     escrow::{Escrow, settle},
-    provider::{Host, Provider, slash},
+    neutrality,
+    provider::{Host, jail},
 };
 use muster_market::capacity;
 use muster_types::{LeaseId, Rate};
@@ -32,7 +34,8 @@ pub(crate) fn close(ctx: &mut Ctx<'_>, id: &LeaseId, reason: CloseReason) -> Res
     // Also where the pay is forfeited next: what the tenant had to pay for is what it lost.
     if let Some(gap) = settle::cover(ctx, &mut lease) {
         ctx.store(id, &lease);
-        settle::settle(ctx, &lease.escrow, &[(*id, gap)])?;
+        let escrow = lease.escrow;
+        settle::settle(ctx, &escrow, vec![settle::Touched { id: *id, lease, gap }])?;
         lease = ctx.load(id)?;
     }
     lease.seen_steady = ctx.env.head.steady;
@@ -48,11 +51,7 @@ pub(crate) fn close(ctx: &mut Ctx<'_>, id: &LeaseId, reason: CloseReason) -> Res
         accrued: lease.accrued,
     });
     if reason.is_provider_fault() {
-        let provider_id = lease.provider();
-        let mut provider: Provider = ctx.load(&provider_id)?;
-        let conduct = &mut provider.conduct;
-        conduct.leases_broken = conduct.leases_broken.saturating_add(1);
-        ctx.store(&provider_id, &provider);
+        jail::broke_lease(ctx, &lease.provider())?;
     }
     if reason == CloseReason::ProviderFraud {
         return Ok(());
@@ -72,5 +71,5 @@ fn free(ctx: &mut Ctx<'_>, lease: &Lease) -> Result<(), Reject> {
     let open = escrow.open_rate.amount_per_hour();
     escrow.open_rate = Rate::per_hour(rest(open, lease.rate.amount_per_hour())?);
     ctx.store(&lease.escrow, &escrow);
-    Ok(())
+    neutrality::closed(ctx, &lease.provider(), lease.rate)
 }

@@ -5,8 +5,9 @@ use crate::{
     Event, Reject,
     block::{due, for_each},
     ctx::Ctx,
-    dispute::verdict,
+    dispute::{challenge, verdict},
     escrow::settle,
+    job::draw,
     keys,
     provider::Host,
 };
@@ -34,8 +35,12 @@ pub(crate) fn run(ctx: &mut Ctx<'_>) {
         for_each(ctx, leases, |ctx, id| close::close(ctx, id, CloseReason::OutOfFunds));
     }
 
+    let committed = due(ctx, keys::DRAWS_DUE, head.height);
+    for_each(ctx, committed, draw::draw);
     let undecided = due(ctx, keys::DISPUTES_DUE, head.steady);
     for_each(ctx, undecided, verdict::void);
+    let silent = due(ctx, keys::CHALLENGES_DUE, head.steady);
+    for_each(ctx, silent, challenge::end::out_of_time);
     let closed = due(ctx, keys::CLOSED_DUE, ago(params.challenge_window_ms));
     for_each(ctx, closed, settled::unchallenged);
 

@@ -22,7 +22,7 @@
 //! | granted, active, stalled | `LeaseClose` by the tenant | closed(tenant_closed) |
 //! | granted, active, stalled | `LeaseClose` by the provider | closed(provider_exit) |
 //! | granted, active, stalled | the escrow is short for `overdrawn_grace_ms` | closed(out_of_funds) |
-//! | any open | its claim is judged wrong | closed(provider_fraud) |
+//! | any open | its claim is judged wrong, or it loses a challenge | closed(provider_fraud) |
 //!
 //! A lease is found active or stalled by its heartbeats in steady time (see [`crate::Head`]). A
 //! gap of at most `heartbeat_gap_max_ms` before a heartbeat is covered, and so is the one before a
@@ -30,7 +30,9 @@
 //!
 //! A closed lease is *settled* when its withheld pay is released or forfeited and its pledge is
 //! free again: at once where nothing is withheld, else on `ResultAccept`, else when the challenge
-//! window has ended without an open dispute.
+//! window has ended without an open dispute. At the levels that ask for a commitment (see
+//! [`crate::job`]) a lease that has one waits for its window even where nothing is withheld, and
+//! one that has none forfeits its pay then.
 
 pub(crate) mod accept;
 pub(crate) mod cancel;
@@ -47,7 +49,7 @@ pub(crate) mod settled;
 pub(crate) use offers::{Offers, offer_entries};
 
 use crate::{
-    job::Verification,
+    job::{Verification, draw},
     keys::{self, Listing, Record, Table},
 };
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -127,7 +129,7 @@ pub enum CloseReason {
     ProviderStalled,
     /// Provider: left early.
     ProviderExit,
-    /// Provider: signed a wrong result.
+    /// Provider: signed or committed to a wrong result, or did not answer for it.
     ProviderFraud,
 }
 
@@ -153,6 +155,16 @@ impl Lease {
             return Amount::ZERO;
         }
         self.accrued.saturating_sub(self.paid)
+    }
+
+    /// Steady time from which a closed lease's challenge window runs: its end, or the draw of its
+    /// commitment where that is later. `None` while that draw is due.
+    #[must_use]
+    pub fn window_from(&self) -> Option<Millis> {
+        match self.commitment.filter(|_| self.verification.is_committed()) {
+            Some(commitment) => commitment.draw.map(|draw| draw.steady.max(self.seen_steady)),
+            None => Some(self.seen_steady),
+        }
     }
 
     /// The provider that serves it.
@@ -285,12 +297,30 @@ pub struct Lease {
 )]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Commitment {
-    /// Merkle root over the task outputs.
+    /// Merkle root over the task outputs; of a chain at level `dispute`, over its states.
     pub root: Hash,
     /// How many leaves.
     pub count: u64,
     /// Block time of the commitment.
     pub at: Millis,
+    /// Height of the same.
+    pub height: u64,
+    /// What made it final, at the levels where something does (see [`crate::job`]).
+    pub draw: Option<Draw>,
+    /// The last state of a chain, once it was opened in a dispute.
+    pub last: Option<Hash>,
+}
+
+/// What made a commitment final.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Draw {
+    /// The beacon that says what is audited (see [`crate::job::draw`]).
+    pub beacon: Hash,
+    /// Steady time of its block.
+    pub steady: Millis,
 }
 
 impl Record for Order {
@@ -330,9 +360,17 @@ impl Record for Lease {
             LeaseStatus::Active => emit(keys::ACTIVE_DUE.key(&(self.seen_steady, *key))),
             LeaseStatus::Stalled { since } => emit(keys::STALLED_DUE.key(&(since, *key))),
             LeaseStatus::Closed { settled: false, .. } if self.disputes == 0 => {
-                emit(keys::CLOSED_DUE.key(&(self.seen_steady, *key)));
+                if let Some(from) = self.window_from() {
+                    emit(keys::CLOSED_DUE.key(&(from, *key)));
+                }
             }
             LeaseStatus::Closed { .. } => {}
+        }
+        if let Some(Commitment { height, draw: None, .. }) = self.commitment
+            && self.verification.is_committed()
+            && !self.status.is_settled()
+        {
+            emit(keys::DRAWS_DUE.key(&(height.saturating_add(draw::DELAY_BLOCKS), *key)));
         }
     }
 }

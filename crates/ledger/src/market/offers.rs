@@ -1,7 +1,7 @@
 //! The standing offers in the state, as the auction sees them.
 
 use crate::{
-    Params, State, keys,
+    Params, State, bond, keys,
     provider::{Host, HostSpec, risk},
 };
 use muster_market::{Book, Class, HostView, capacity};
@@ -34,7 +34,7 @@ impl<'a> Offers<'a> {
         let provider = keys::PROVIDERS.get(self.state, &id.provider)?;
         let free = capacity::checked_sub(&host.spec.capacity, &host.used)?;
         let risk_bps = risk::premium_bps(&provider.conduct, self.params);
-        let bond_free = provider.bond_free();
+        let bond_free = bond::free(self.state, &id.provider);
         let mut attributes = provider.profile.attributes;
         attributes.extend(host.spec.attributes);
         let view = HostView {

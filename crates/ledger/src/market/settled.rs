@@ -2,27 +2,31 @@
 
 use super::{Lease, LeaseStatus};
 use crate::{
-    Event, Reject,
-    ctx::{Ctx, down, rest},
+    Event, Reject, bond,
+    ctx::{Ctx, down},
     escrow::{Escrow, settle},
     job::Job,
-    provider::{Provider, drain},
+    provider::{Provider, drain, jail},
 };
 use muster_types::{Amount, LeaseId};
 
-/// Settles a closed lease from which nothing is withheld and that no dispute names.
+/// Settles a closed lease from which nothing is withheld, that no dispute names, and whose
+/// commitment nobody need have the time to check.
 pub(crate) fn settle_if_clear(ctx: &mut Ctx<'_>, id: &LeaseId) -> Result<(), Reject> {
     let lease: Lease = ctx.load(id)?;
     let closed = matches!(lease.status, LeaseStatus::Closed { settled: false, .. });
-    if closed && lease.disputes == 0 && lease.withheld().is_zero() {
+    let checked = lease.verification.is_committed() && lease.commitment.is_some();
+    if closed && !checked && lease.disputes == 0 && lease.withheld().is_zero() {
         finish(ctx, id, false)?;
     }
     Ok(())
 }
 
-/// A closed lease's challenge window has ended without an open dispute.
+/// A closed lease's challenge window has ended without an open dispute. Where nothing stands for
+/// results that must be committed to, they are not paid for.
 pub(crate) fn unchallenged(ctx: &mut Ctx<'_>, id: &LeaseId) -> Result<(), Reject> {
-    finish(ctx, id, false)
+    let lease: Lease = ctx.load(id)?;
+    finish(ctx, id, lease.verification.is_committed() && lease.commitment.is_none())
 }
 
 /// Settles a closed lease, for good. With `forfeit` its withheld pay goes back to the escrow.
@@ -43,9 +47,12 @@ pub(crate) fn finish(ctx: &mut Ctx<'_>, id: &LeaseId, forfeit: bool) -> Result<(
 
     let provider_id = lease.provider();
     let mut provider: Provider = ctx.load(&provider_id)?;
-    provider.pledged = rest(provider.pledged, pledge)?;
     provider.open_leases = down(provider.open_leases)?;
     ctx.store(&provider_id, &provider);
+    bond::release(ctx, &provider_id, pledge)?;
+    if !forfeit && !reason.is_provider_fault() && !lease.paid.is_zero() {
+        jail::kept_lease(ctx, &provider_id)?;
+    }
     let mut escrow: Escrow = ctx.load(&lease.escrow)?;
     escrow.open_leases = down(escrow.open_leases)?;
     ctx.store(&lease.escrow, &escrow);

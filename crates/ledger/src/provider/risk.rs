@@ -60,8 +60,14 @@ mod tests {
             (1, u64::MAX, u64::MAX, u64::MAX, usd(0), 100_000),
         ];
         for (leases, leases_broken, heartbeats_missed, disputes_lost, fees_paid, premium) in table {
-            let conduct =
-                Conduct { leases, leases_broken, heartbeats_missed, disputes_lost, fees_paid };
+            let conduct = Conduct {
+                leases,
+                leases_broken,
+                heartbeats_missed,
+                disputes_lost,
+                fees_paid,
+                ..Conduct::default()
+            };
             assert_eq!(premium_bps(&conduct, &params), premium, "{conduct:?}");
         }
     }

@@ -1,9 +1,13 @@
 //! Bytes from anybody: decoding and applying never panics.
 
-use super::{World, world::key};
-use crate::{Action, Tx};
+use super::{
+    World,
+    world::{hash, key},
+};
+use crate::{Action, Tx, dispute::Finding};
 use borsh::BorshDeserialize;
-use muster_types::codec;
+use muster_types::{Millis, codec};
+use muster_verify::Opening;
 use proptest::prelude::*;
 
 /// Transactions of every shape that the harness knows, to be bent.
@@ -13,6 +17,7 @@ fn samples() -> Vec<Vec<u8>> {
     let escrow = w.open_escrow("ann", super::usd(10));
     let job = w.open_job("ann", escrow);
     let lease = w.grant("ann", escrow, Some(job), 1)[0];
+    let lease_provider = w.lease(&lease).provider();
     let acts = [
         w.order_for(escrow, Some(job), 3),
         Action::HostSet { index: 1, spec: w.spec("2") },
@@ -23,6 +28,18 @@ fn samples() -> Vec<Vec<u8>> {
             evidence: "nowhere".into(),
         },
         Action::ProviderSet { profile: Default::default() },
+        Action::ChallengeOpen { lease, last: hash(1), evidence: "nowhere".into() },
+        Action::BisectReveal {
+            dispute: Default::default(),
+            openings: vec![Opening { state: hash(1), proof: vec![hash(2); 3] }; 2],
+        },
+        Action::StepVote { dispute: Default::default(), finding: Finding::State { hash: hash(1) } },
+        Action::AttributeSign {
+            provider: lease_provider,
+            attributes: [("tier".to_owned(), "3".to_owned())].into(),
+            until: Millis(9),
+        },
+        Action::ServiceRegister { name: "gateway".to_owned(), pledge: super::usd(1) },
     ];
     acts.into_iter().map(|action| codec::encode(&w.sign("ann", action))).collect()
 }
@@ -44,7 +61,7 @@ proptest! {
 
     #[test]
     fn arbitrary_actions_apply_or_are_refused(
-        variant in 0u8..27,
+        variant in 0u8..80,
         bytes in prop::collection::vec(any::<u8>(), 0..400),
     ) {
         let bytes = [vec![variant], bytes].concat();

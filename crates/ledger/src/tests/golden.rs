@@ -38,6 +38,6 @@ fn a_fixed_script_gives_a_fixed_state() {
     w.ok("ann", Action::EscrowClose { escrow });
     assert_eq!(
         state_root(&w).to_string(),
-        "1e4f6eb651651d639ac014db6fd9c4864b72985001bb23c0cb7557c2ea14df5d"
+        "c7ab23333cf5891a3d03db3bb9d928736896616e0d8ea4bd9bec6e0ed7b7484b"
     );
 }

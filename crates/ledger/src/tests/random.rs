@@ -1,11 +1,13 @@
 //! Random blocks of all actions: after each, every invariant holds and the indexes are what
 //! rebuilding them gives. Fixed seeds.
 
+use super::chain::{self, Run};
 use super::world::{PEOPLE, START, World, hash, id, nanos, result, task, usd};
 use crate::{
     account::{Multisig, Scope},
-    dispute::Claim,
+    dispute::{ChallengeStatus, Claim, Finding, Side},
     job::{JobKind, JobSpec, Verification},
+    market::Lease,
     *,
 };
 use muster_market::{Request, Spread, Terms};
@@ -50,6 +52,30 @@ impl Random {
 
 const PROVIDERS: [&str; 3] = ["pat", "quin", "rob"];
 const TENANTS: [&str; 3] = ["ann", "bob", "pat"];
+const COMMITTEE: [&str; 4] = ["val", "eve", "bob", "rob"];
+
+/// Acts of any account on its bond, and of auditors and operators.
+fn by_bonded(w: &World, random: &mut Random) -> Option<(&'static str, Action)> {
+    let who = random.pick(&["pat", "quin", "rob", "eve", "eve"])?;
+    let provider = id(random.pick(&PROVIDERS)?);
+    let name = random.pick(&["gateway", "relay"])?.to_owned();
+    Some(match random.below(10) {
+        0 => (who, Action::BondAdd { amount: random.amount() }),
+        1 => (who, Action::BondUnbond { amount: random.amount() }),
+        2 => (who, Action::BondWithdraw {}),
+        3 => (who, Action::AffiliateSet { provider, affiliated: random.chance(70) }),
+        4 => (who, Action::AuditorRegister {}),
+        5 if random.chance(30) => (who, Action::AuditorLeave {}),
+        6 => (who, Action::AttributeRevoke { provider, auditor: id(who) }),
+        7 => (who, Action::ServiceRegister { name, pledge: random.amount() }),
+        8 => (who, Action::ServiceUnregister { name }),
+        _ => {
+            let attributes = [("tier".to_owned(), random.below(3).to_string())].into();
+            let until = w.head().now.after(Millis(random.below(60_000)));
+            (who, Action::AttributeSign { provider, attributes, until })
+        }
+    })
+}
 
 /// What exists, to act on.
 struct Things {
@@ -58,6 +84,8 @@ struct Things {
     orders: Vec<OrderId>,
     leases: Vec<LeaseId>,
     disputes: Vec<DisputeId>,
+    unbondings: Vec<(AccountId, UnbondingId)>,
+    proposals: Vec<ProposalId>,
 }
 
 impl Things {
@@ -76,6 +104,11 @@ impl Things {
             orders: view::waiting_orders(state).into_iter().map(|(id, _)| id).collect(),
             leases: leases.into_iter().map(|(id, _)| id).collect(),
             disputes: view::open_disputes(state).into_iter().map(|(id, _)| id).collect(),
+            unbondings: keys::UNBONDINGS_BY_OWNER
+                .scan(state, &(), None)
+                .map(|(key, ())| key)
+                .collect(),
+            proposals: keys::VOTING_DUE.scan(state, &(), None).map(|((_, id), ())| id).collect(),
         }
     }
 }
@@ -109,12 +142,15 @@ fn by_tenant(w: &World, random: &mut Random, things: &Things) -> Option<(&'stati
         2 => (owner(w.escrow(&escrow?).owner)?, Action::EscrowClose { escrow: escrow? }),
         3 => {
             let escrow = escrow?;
-            let verification = match random.below(3) {
+            let verification = match random.below(6) {
                 0 => Verification::None,
-                _ => Verification::Replicate { sample_bps: 1_000 },
+                1 | 2 => Verification::Replicate { sample_bps: 1_000 },
+                _ => Verification::Audit { rate_bps: 500 },
             };
             let (kind, manifest) = (JobKind::Batch, hash(1));
-            let spec = JobSpec { kind, escrow, tasks: 10, verification, manifest, fuel_max: 1_000 };
+            let (tasks, fuel_max, chain) = (10, 1_000, None);
+            let spec = JobSpec { kind, escrow, tasks, verification, manifest, fuel_max, chain };
+            let spec = if random.chance(40) { chain::spec(escrow, 10) } else { spec };
             (owner(w.escrow(&escrow).owner)?, Action::JobOpen { spec })
         }
         4 => {
@@ -150,8 +186,12 @@ fn by_provider(w: &World, random: &mut Random, things: &Things) -> Option<(&'sta
     let of =
         |lease: &LeaseId| PROVIDERS.into_iter().find(|who| id(who) == w.lease(lease).provider());
     let index = u32::try_from(random.below(3)).unwrap();
-    Some(match random.below(12) {
-        0 => (who, Action::ProviderSet { profile: Default::default() }),
+    Some(match random.below(14) {
+        0 => {
+            let operator = random.pick(&PROVIDERS).map(id).filter(|operator| *operator != id(who));
+            let profile = ProviderProfile { operator, ..Default::default() };
+            (who, Action::ProviderSet { profile })
+        }
         1 => (who, Action::BondAdd { amount: random.amount() }),
         2 if random.chance(10) => (who, Action::ProviderDrain {}),
         3 => (who, Action::BondWithdraw {}),
@@ -165,9 +205,16 @@ fn by_provider(w: &World, random: &mut Random, things: &Things) -> Option<(&'sta
         6 | 7 => (of(&lease?)?, Action::LeaseReady { lease: lease? }),
         8 if random.chance(10) => (of(&lease?)?, Action::LeaseClose { lease: lease? }),
         9 => {
-            let root = hash(u8::try_from(random.below(256)).unwrap());
-            (of(&lease?)?, Action::ResultCommit { lease: lease?, root, count: 10 })
+            let record = w.lease(&lease?);
+            let (mut root, mut count) = (hash(u8::try_from(random.below(256)).unwrap()), 10);
+            if let (Verification::Dispute, Some(job)) = (record.verification, record.job) {
+                let run = run_of(&record, job);
+                (root, count) = (run.root(), run.count());
+            }
+            (of(&lease?)?, Action::ResultCommit { lease: lease?, root, count })
         }
+        10 => (who, Action::ProviderUnjail {}),
+        11 => (who, Action::BondUnbond { amount: random.amount() }),
         _ => {
             let leases = things.leases.iter().filter(|lease| of(lease) == Some(who)).copied();
             (who, Action::Heartbeat { leases: leases.collect() })
@@ -175,12 +222,56 @@ fn by_provider(w: &World, random: &mut Random, things: &Things) -> Option<(&'sta
     })
 }
 
+/// The run of a lease of a chain: wrong from a step on that its grant decides, or right.
+fn run_of(lease: &Lease, job: JobId) -> Run {
+    Run::new(job, 10, lease.granted_at.0 % 15)
+}
+
+/// Moves in challenges, most of them good ones.
+fn in_challenge(w: &World, random: &mut Random) -> Option<(&'static str, Action)> {
+    let name = |account: AccountId| PEOPLE.into_iter().find(|who| id(who) == account);
+    let (dispute, challenge) = random.pick(&view::open_challenges(&w.state))?;
+    let lease = w.lease(&challenge.lease);
+    Some(match challenge.status {
+        ChallengeStatus::Bisecting { turn: Side::Provider } => {
+            let mut openings = run_of(&lease, challenge.job).openings(&challenge.game);
+            if random.chance(10) {
+                openings.pop();
+            }
+            (name(lease.provider())?, Action::BisectReveal { dispute, openings })
+        }
+        ChallengeStatus::Bisecting { turn: Side::Challenger } => {
+            let part = challenge.game.first_wrong(chain::right).filter(|_| random.chance(80));
+            let segment = part.unwrap_or_else(|| u32::try_from(random.below(4)).unwrap());
+            (name(challenge.challenger)?, Action::BisectPick { dispute, segment })
+        }
+        ChallengeStatus::Voting => {
+            let hash = chain::right(challenge.game.step()?.index + 1);
+            let finding = match random.below(12) {
+                0 => Finding::Missing,
+                1 => Finding::Fails,
+                _ => Finding::State { hash },
+            };
+            (random.pick(&["val", "eve", "bob"])?, Action::StepVote { dispute, finding })
+        }
+        ChallengeStatus::Judged { .. } | ChallengeStatus::Void => return None,
+    })
+}
+
 fn by_anybody(w: &World, random: &mut Random, things: &Things) -> Option<(&'static str, Action)> {
     let who = random.pick(&PEOPLE)?;
     let to = id(random.pick(&PEOPLE)?);
     let asset = random.pick(&Asset::ALL)?;
-    Some(match random.below(6) {
-        4 => {
+    Some(match random.below(10) {
+        4 | 5 => {
+            let is_chain = |lease: &&LeaseId| w.lease(lease).verification == Verification::Dispute;
+            let leases: Vec<_> = things.leases.iter().filter(is_chain).copied().collect();
+            let lease = random.pick(&leases)?;
+            let last = chain::right(10 + random.below(2));
+            (who, Action::ChallengeOpen { lease, last, evidence: "x".into() })
+        }
+        6 | 7 => return in_challenge(w, random),
+        8 => {
             let key = id(random.pick(&PEOPLE)?);
             let scopes: Vec<Scope> = Scope::ALL.into_iter().filter(|_| random.chance(70)).collect();
             let (scopes, usd, mst) = (scopes.into(), random.amount(), random.amount());
@@ -190,7 +281,7 @@ fn by_anybody(w: &World, random: &mut Random, things: &Things) -> Option<(&'stat
                 _ => (who, Action::KeyGrant { key, scopes, usd, mst, expires }),
             }
         }
-        5 => {
+        9 => {
             let members: Vec<AccountId> =
                 PEOPLE.into_iter().filter(|_| random.chance(30)).map(id).collect();
             let threshold = u8::try_from(random.below(4)).unwrap();
@@ -216,9 +307,9 @@ fn by_anybody(w: &World, random: &mut Random, things: &Things) -> Option<(&'stat
         }
         _ => {
             let dispute = random.pick(&things.disputes)?;
-            let output = u8::try_from(random.below(4)).unwrap();
-            let output = (output < 3).then(|| result(output));
-            let who = random.pick(&["val", "eve", "bob"])?;
+            let output = if random.chance(70) { 1 } else { random.below(4) };
+            let output = (output < 3).then(|| result(u8::try_from(output).unwrap()));
+            let who = random.pick(&COMMITTEE)?;
             (who, Action::DisputeVote { dispute, output })
         }
     })
@@ -233,15 +324,83 @@ fn note(kinds: &mut BTreeMap<&'static str, u64>, events: &[Event]) {
     }
 }
 
+fn by_staker(w: &World, random: &mut Random, things: &Things) -> Option<(&'static str, Action)> {
+    let who = random.pick(&PEOPLE)?;
+    let staker = random.pick(&COMMITTEE)?;
+    let validator = id(staker);
+    let owner = |account: AccountId| PEOPLE.into_iter().find(|who| id(who) == account);
+    // Half of it at most, so that something is left to go on with.
+    let some = |all: Amount, random: &mut Random| {
+        all.mul_div_floor(u128::from(random.below(1_000)) + 1, 2_000).unwrap()
+    };
+    Some(match random.below(12) {
+        0 => {
+            let commission_bps = u32::try_from(random.below(10_050)).unwrap();
+            (staker, Action::ValidatorSet { commission_bps })
+        }
+        1 => (staker, Action::StakeAdd { amount: some(w.account(staker).mst, random) }),
+        2 => (staker, Action::ValidatorUnjail {}),
+        3 | 4 => {
+            let amount = some(w.account(who).mst, random);
+            (who, Action::Delegate { validator, amount })
+        }
+        5 | 6 => {
+            let record = view::validator(&w.state, &validator)?;
+            let delegation = keys::DELEGATIONS.get(&w.state, &(id(who), validator));
+            let all = match delegation {
+                Some(delegation) => record.worth(&delegation),
+                None => record.own,
+            };
+            let who = if delegation.is_some() { who } else { staker };
+            (who, Action::Unstake { validator, amount: some(all, random) })
+        }
+        7 => {
+            let (account, entry) = random.pick(&things.unbondings)?;
+            (owner(account)?, Action::UnstakeClaim { entry })
+        }
+        8 => (who, Action::RewardClaim { validator }),
+        9 => {
+            let names = ["retry_max", "slash_wrong_vote_bps", "newcomer_premium_bps", "none_such"];
+            let change = |random: &mut Random| vote::ParamChange {
+                name: random.pick(&names).unwrap_or_default().to_owned(),
+                value: u128::from(random.below(12_000)),
+            };
+            let changes = (0..random.below(3)).map(|_| change(random)).collect();
+            (who, Action::Propose { title: "other numbers".into(), changes })
+        }
+        _ => {
+            let proposal = random.pick(&things.proposals)?;
+            let choices = [vote::Choice::Yes, vote::Choice::Yes, vote::Choice::No];
+            let choice = random.pick(&choices)?;
+            (random.pick(&[who, staker])?, Action::Vote { proposal, choice })
+        }
+    })
+}
+
 fn run(seed: u64, blocks: u64, kinds: &mut BTreeMap<&'static str, u64>) {
     let mut random = Random(seed);
-    let mut w = World::with(&["val", "eve", "bob"], |params| {
+    let mut w = World::with(&COMMITTEE, |params| {
         let defaults = Params::default();
         params.fee_per_byte = defaults.fee_per_byte;
         params.fee_per_unit = defaults.fee_per_unit;
-        params.unbonding_ms = Millis(80_000);
+        params.challenge_bond = usd(1);
+        params.bisect_arity = 3;
+        params.dispute_clock_ms = Millis(8_000);
+        params.unbonding_ms = Millis(110_000);
         params.retry_max = 3;
+        params.stake_unbonding_ms = Millis(110_000);
+        params.vote_period_ms = Millis(5_000);
+        params.vote_delay_ms = Millis(2_000);
+        params.validator_jail_ms = Millis(2_000);
+        params.commission_interval_ms = Millis(2_000);
+        params.commission_step_bps = 5_000;
+        params.auditor_bond_min = usd(1);
+        params.share_fee_max_bps = 5_000;
     });
+    for who in COMMITTEE {
+        w.ok(who, Action::ValidatorSet { commission_bps: 500 });
+        w.ok(who, Action::StakeAdd { amount: usd(3) });
+    }
     for (who, price) in PROVIDERS.into_iter().zip(["1", "2", "3.5"]) {
         w.provider(who, price);
     }
@@ -256,10 +415,12 @@ fn run(seed: u64, blocks: u64, kinds: &mut BTreeMap<&'static str, u64>) {
         }
         let things = Things::of(&w);
         let mut acts = Vec::new();
-        for _ in 0..random.below(8) {
-            let act = match random.below(10) {
+        for _ in 0..random.below(10) {
+            let act = match random.below(20) {
                 0..=3 => by_tenant(&w, &mut random, &things),
                 4..=8 => by_provider(&w, &mut random, &things),
+                10..=12 => by_staker(&w, &mut random, &things),
+                13 | 14 => by_bonded(&w, &mut random),
                 _ => by_anybody(&w, &mut random, &things),
             };
             acts.extend(act);
@@ -276,8 +437,7 @@ fn run(seed: u64, blocks: u64, kinds: &mut BTreeMap<&'static str, u64>) {
                 }
             })
             .collect();
-        let done = w.block_of(step, &txs);
-        note(kinds, &done.events);
+        note(kinds, &w.block_of(step, &txs).events);
         if w.head().height.is_multiple_of(16) {
             let mut rebuilt = w.state.clone();
             rebuilt.apply(rebuild_derived(&w.state));
@@ -316,6 +476,28 @@ fn invariants_hold_after_every_block_of_random_actions() {
         "DisputeVoted",
         "DisputeClosed",
         "Slashed",
+        "CommitmentDrawn",
+        "ChallengeOpened",
+        "BisectRevealed",
+        "BisectPicked",
+        "StepCalled",
+        "StepVoted",
+        "ChallengeClosed",
+        "ValidatorChanged",
+        "Delegated",
+        "Unstaked",
+        "UnstakeClaimed",
+        "RewardPaid",
+        "ValidatorSlashed",
+        "ProposalMade",
+        "Voted",
+        "ProposalChanged",
+        "BondChanged",
+        "DutyChanged",
+        "DutyEnded",
+        "AttributesSigned",
+        "AttributesRevoked",
+        "AffiliationSet",
         "KeyGranted",
         "KeyRevoked",
         "PolicyChanged",

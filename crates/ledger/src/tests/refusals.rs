@@ -36,7 +36,8 @@ fn all_codes() -> Vec<&'static str> {
             R::Duplicate => R::OutOfScope,
             R::OutOfScope => R::SpendLimit { needed: zero, left: zero },
             R::SpendLimit { .. } => R::Signatures { needed: 0, given: 0 },
-            R::Signatures { .. } => return None,
+            R::Signatures { .. } => R::InsufficientStake { needed: zero, available: zero },
+            R::InsufficientStake { .. } => return None,
         })
     };
     let mut codes = Vec::new();
@@ -46,6 +47,10 @@ fn all_codes() -> Vec<&'static str> {
         current = next(&reject);
     }
     codes
+}
+
+fn one_change() -> Vec<crate::vote::ParamChange> {
+    vec![crate::vote::ParamChange { name: "visit_max".into(), value: 1 }]
 }
 
 #[test]
@@ -106,6 +111,8 @@ fn every_code_is_produced() {
     let commit = Action::ResultCommit { lease: one, root: hash(2), count: 2 };
     let provider = if w.lease(&one).provider() == id("pat") { "pat" } else { "quin" };
     seen.push(w.refused(provider, commit));
+
+    seen.push(w.refused("ann", Action::Propose { title: "t".into(), changes: one_change() }));
 
     seen.push(ctx::sum(Amount::MAX, Amount::from_nanos(1)).unwrap_err());
 

@@ -2,7 +2,8 @@
 
 use crate::{
     account::Account,
-    dispute::{Claim, Dispute},
+    bond::Bond,
+    dispute::{Challenge, Claim, Dispute},
     escrow::Escrow,
     genesis::{Balance, PROTOCOL},
     job::{Job, JobKind, JobSpec, TaskOutput, TaskRef, Verification},
@@ -74,6 +75,7 @@ impl World {
                 .iter()
                 .map(|name| (id(name), Balance { usd: usd(1_000), mst: usd(10) }))
                 .collect(),
+            stakes: BTreeMap::new(),
             params,
         };
         let mut state = MemoryState::default();
@@ -100,6 +102,14 @@ impl World {
             beacon: Hash::of("test beacon", &[&height.to_le_bytes()]),
             proposer: self.proposer,
         }
+    }
+
+    /// As if a vote had changed them.
+    pub(crate) fn set_params(&mut self, params: &Params) {
+        let mut scratch = Scratch::new(&self.state);
+        keys::PARAMS.put(&mut scratch, &(), params);
+        let changes = scratch.into_changes();
+        self.state.apply(changes);
     }
 
     pub(crate) fn envelope(&mut self, who: &str, action: Action) -> Envelope<Action> {
@@ -208,6 +218,10 @@ impl World {
         self.get(&id(who))
     }
 
+    pub(crate) fn bond_of(&self, who: &str) -> Bond {
+        view::bond(&self.state, &id(who))
+    }
+
     pub(crate) fn host_of(&self, who: &str, index: u32) -> Host {
         self.get(&HostId { provider: id(who), index })
     }
@@ -226,6 +240,10 @@ impl World {
 
     pub(crate) fn job(&self, job: &JobId) -> Job {
         self.get(job)
+    }
+
+    pub(crate) fn challenge(&self, challenge: &DisputeId) -> Challenge {
+        self.get(challenge)
     }
 
     pub(crate) fn dispute(&self, dispute: &DisputeId) -> Dispute {
@@ -275,7 +293,12 @@ impl World {
             verification: Verification::Replicate { sample_bps: 1_000 },
             manifest: hash(1),
             fuel_max: 1_000,
+            chain: None,
         };
+        self.open_job_of(who, spec)
+    }
+
+    pub(crate) fn open_job_of(&mut self, who: &str, spec: JobSpec) -> JobId {
         let (receipt, _) = self.ok(who, Action::JobOpen { spec });
         JobId::derive(&receipt.tx)
     }

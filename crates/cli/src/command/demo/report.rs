@@ -236,12 +236,13 @@ fn provider(view: &ProviderView, cast: &Cast) -> Provider {
         ProviderStatus::Draining => "draining",
         ProviderStatus::Unbonding { .. } => "unbonding",
         ProviderStatus::Gone => "gone",
+        ProviderStatus::Jailed { .. } => "jailed",
     };
     Provider {
         id: view.id,
         name: view.record.profile.name.clone(),
         paid_usd: view.record.paid,
-        slashed_usd: view.record.slashed,
+        slashed_usd: view.bond.slashed,
         state: state.to_owned(),
     }
 }

@@ -3,7 +3,7 @@
 use crate::{
     Action, Event, Reject, Tx,
     account::{Account, Multisig, NONCE_WINDOW, Scope, Scopes},
-    dispute::Claim,
+    dispute::{Claim, Finding},
     job::{JobKind, JobSpec, Verification},
     keys,
     tests::{
@@ -11,6 +11,7 @@ use crate::{
         world::{START, STEP, hash, id, key, result, task},
     },
     view,
+    vote::Choice,
 };
 use muster_types::*;
 use proptest::prelude::*;
@@ -45,9 +46,11 @@ fn actions(w: &World) -> Vec<(&'static str, Action)> {
     use Action as A;
     let (amount, escrow, lease, job) =
         (usd(1), EscrowId(hash(1)), LeaseId(hash(2)), JobId(hash(3)));
+    let (dispute, bob, name) = (DisputeId(hash(5)), id("bob"), "gateway".to_owned());
     let verification = Verification::None;
     let (kind, manifest) = (JobKind::Batch, hash(1));
-    let spec = JobSpec { kind, escrow, tasks: 1, verification, manifest, fuel_max: 1 };
+    let (tasks, fuel_max, chain) = (1, 1, None);
+    let spec = JobSpec { kind, escrow, tasks, verification, manifest, fuel_max, chain };
     let claim = Claim::sign(&w.chain, lease, task(job, 0), result(1), &key("eve"));
     let next = |action: &A| -> Option<A> {
         Some(match action {
@@ -73,11 +76,38 @@ fn actions(w: &World) -> Vec<(&'static str, Action)> {
                 let claims = Box::new([claim, claim]);
                 A::DisputeOpen { job, claims, evidence: String::new() }
             }
-            A::DisputeOpen { .. } => A::DisputeVote { dispute: DisputeId(hash(5)), output: None },
+            A::DisputeOpen { .. } => A::DisputeVote { dispute, output: None },
             A::DisputeVote { .. } => grant("bob", &[Scope::Vote], amount, amount),
             A::KeyGrant { .. } => A::KeyRevoke { key: id("eve") },
             A::KeyRevoke { .. } => A::MultisigSet { policy: None },
-            A::MultisigSet { .. } => return None,
+            A::MultisigSet { .. } => {
+                A::ChallengeOpen { lease, last: hash(1), evidence: String::new() }
+            }
+            A::ChallengeOpen { .. } => A::BisectReveal { dispute, openings: Vec::new() },
+            A::BisectReveal { .. } => A::BisectPick { dispute, segment: 0 },
+            A::BisectPick { .. } => A::StepVote { dispute, finding: Finding::Missing },
+            A::StepVote { .. } => A::ValidatorSet { commission_bps: 0 },
+            A::ValidatorSet { .. } => A::StakeAdd { amount },
+            A::StakeAdd { .. } => A::Delegate { validator: bob, amount },
+            A::Delegate { .. } => A::Unstake { validator: bob, amount },
+            A::Unstake { .. } => A::UnstakeClaim { entry: UnbondingId(hash(6)) },
+            A::UnstakeClaim { .. } => A::RewardClaim { validator: bob },
+            A::RewardClaim { .. } => A::ValidatorUnjail {},
+            A::ValidatorUnjail {} => A::Propose { title: "t".into(), changes: Vec::new() },
+            A::Propose { .. } => A::Vote { proposal: ProposalId(hash(7)), choice: Choice::Yes },
+            A::Vote { .. } => A::BondUnbond { amount },
+            A::BondUnbond { .. } => A::ProviderUnjail {},
+            A::ProviderUnjail {} => A::AffiliateSet { provider: bob, affiliated: true },
+            A::AffiliateSet { .. } => A::AuditorRegister {},
+            A::AuditorRegister {} => A::AuditorLeave {},
+            A::AuditorLeave {} => {
+                let attributes = [("tier".to_owned(), "3".to_owned())].into();
+                A::AttributeSign { provider: bob, attributes, until: Millis::MAX }
+            }
+            A::AttributeSign { .. } => A::AttributeRevoke { provider: bob, auditor: bob },
+            A::AttributeRevoke { .. } => A::ServiceRegister { name: name.clone(), pledge: amount },
+            A::ServiceRegister { .. } => A::ServiceUnregister { name: name.clone() },
+            A::ServiceUnregister { .. } => return None,
         })
     };
     let mut all = Vec::new();
@@ -119,6 +149,28 @@ fn a_delegated_key_does_what_its_scopes_allow_and_nothing_else() {
         ("KeyGrant", &[]),
         ("KeyRevoke", &[]),
         ("MultisigSet", &[]),
+        ("ChallengeOpen", &[Job]),
+        ("BisectReveal", &[Serve]),
+        ("BisectPick", &[Job]),
+        ("StepVote", &[Job, Stake]),
+        ("ValidatorSet", &[Stake]),
+        ("StakeAdd", &[Stake]),
+        ("Delegate", &[Stake]),
+        ("Unstake", &[Stake]),
+        ("UnstakeClaim", &[Stake]),
+        ("RewardClaim", &[Stake]),
+        ("ValidatorUnjail", &[Stake]),
+        ("Propose", &[Vote]),
+        ("Vote", &[Vote]),
+        ("BondUnbond", &[Bond]),
+        ("ProviderUnjail", &[Provider]),
+        ("AffiliateSet", &[Provider]),
+        ("AuditorRegister", &[Bond]),
+        ("AuditorLeave", &[Bond]),
+        ("AttributeSign", &[Audit]),
+        ("AttributeRevoke", &[Provider, Audit]),
+        ("ServiceRegister", &[Bond]),
+        ("ServiceUnregister", &[Bond]),
     ];
     for scope in Scope::ALL {
         let mut w = World::new();
