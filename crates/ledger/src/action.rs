@@ -1,6 +1,7 @@
 //! What a transaction may ask for: one variant an action, one file an action in its module.
 
 use crate::{
+    account::{Multisig, Scope, Scopes},
     dispute::{Claim, Finding},
     job::{JobSpec, TaskOutput},
     market::{Mode, OrderChange},
@@ -162,6 +163,29 @@ pub enum Action {
         dispute: DisputeId,
         /// What the task really gives; `None`: the evidence could not be had.
         output: Option<TaskOutput>,
+    },
+    /// Lets another key act for the signer, within limits; replaces what it was granted before.
+    KeyGrant {
+        /// Which key.
+        key: AccountId,
+        /// What it may do.
+        scopes: Scopes,
+        /// The signer's free `usd` may fall by so much through it, fees included.
+        usd: Amount,
+        /// The signer's free `mst` may fall by so much through it.
+        mst: Amount,
+        /// Good up to this block time.
+        expires: Millis,
+    },
+    /// Takes it back.
+    KeyRevoke {
+        /// Which key.
+        key: AccountId,
+    },
+    /// From now on members act for the signer instead of its own key; `None`: its own key again.
+    MultisigSet {
+        /// Who, and how many of them.
+        policy: Option<Multisig>,
     },
     /// Anybody says that a chain at level `dispute` ends in another state than its provider
     /// committed to, and locks a bond for it.
@@ -343,17 +367,41 @@ pub enum Action {
 }
 
 impl Action {
-    /// What it costs to execute, in units: about one for each record that it reads and writes
-    /// beyond the first few.
+    /// What it costs to execute, in units: one for about every eight records that it reads,
+    /// writes or lists beyond those of any transaction, and never less than one.
+    ///
+    /// | action | units | because |
+    /// |---|---|---|
+    /// | `Heartbeat` | one a lease | lease, escrow, provider, due times |
+    /// | `OrderPlace` | one, and two a lease asked for | a grant writes lease, host, provider, escrow, indexes |
+    /// | `LeaseClose`, `ResultAccept` | two | pay, pledge and refund are dealt with |
+    /// | `BidPlace` | two | the order's other bids are looked at |
+    /// | `BidAccept`, `OrderUpdate` that shrinks | one a host, one a lease | each is granted, or closed |
+    /// | `Delegate`, `Unstake` | two | rewards are paid out first |
+    /// | `Propose`, `Vote` | four | a vote is looked at again when it is tallied |
+    /// | `AttributeSign`, `ServiceRegister` | four | they look through a list |
+    /// | `BisectReveal` | one an opening | a proof is some twenty hashes |
+    /// | `EscrowClose` | four | up to 64 depositors are paid |
+    /// | `DisputeOpen` | eight | two signatures to check, and every validator re-runs a task |
+    /// | `KeyGrant` | two | lists the account's keys |
+    /// | all others | one | |
     #[must_use]
     pub fn units(&self) -> u64 {
         match self {
             Self::Heartbeat { leases } => u64::try_from(leases.len()).unwrap_or(u64::MAX).max(1),
+            Self::OrderPlace { terms, .. } => {
+                u64::from(terms.count).saturating_mul(2).saturating_add(1)
+            }
             // A proof is some twenty hashes, about as much as a record.
             Self::BisectReveal { openings, .. } => {
                 u64::try_from(openings.len()).unwrap_or(u64::MAX).max(1)
             }
-            Self::Delegate { .. } | Self::Unstake { .. } => 2,
+            Self::LeaseClose { .. }
+            | Self::ResultAccept { .. }
+            | Self::KeyGrant { .. }
+            | Self::Delegate { .. }
+            | Self::Unstake { .. } => 2,
+            Self::EscrowClose { .. } => 4,
             // A vote is looked at again, with all its voter's delegations, when it is tallied.
             Self::Propose { .. } | Self::Vote { .. } => 4,
             // These look through a list.
@@ -363,7 +411,106 @@ impl Action {
             Self::OrderUpdate { change: OrderChange::Shrink { leases }, .. } => {
                 u64::try_from(leases.len()).unwrap_or(u64::MAX).max(1)
             }
-            _ => 1,
+            Self::DisputeOpen { .. } => 8,
+            Self::Transfer { .. }
+            | Self::ProviderSet { .. }
+            | Self::BondAdd { .. }
+            | Self::ProviderDrain {}
+            | Self::BondWithdraw {}
+            | Self::HostSet { .. }
+            | Self::HostRemove { .. }
+            | Self::EscrowOpen { .. }
+            | Self::EscrowDeposit { .. }
+            | Self::JobOpen { .. }
+            | Self::JobClose { .. }
+            | Self::OrderCancel { .. }
+            | Self::LeaseReady { .. }
+            | Self::ResultCommit { .. }
+            | Self::DisputeVote { .. }
+            | Self::KeyRevoke { .. }
+            | Self::MultisigSet { .. }
+            | Self::ChallengeOpen { .. }
+            | Self::BisectPick { .. }
+            | Self::StepVote { .. }
+            | Self::ValidatorSet { .. }
+            | Self::StakeAdd { .. }
+            | Self::UnstakeClaim { .. }
+            | Self::RewardClaim { .. }
+            | Self::ValidatorUnjail {}
+            | Self::BondUnbond { .. }
+            | Self::ProviderUnjail {}
+            | Self::AffiliateSet { .. }
+            | Self::AuditorRegister {}
+            | Self::AuditorLeave {}
+            | Self::AttributeRevoke { .. }
+            | Self::ServiceUnregister { .. }
+            | Self::BidWithdraw { .. }
+            | Self::OrderUpdate { .. }
+            | Self::ReadyReject { .. }
+            | Self::LeaseDecline { .. }
+            | Self::LeaseReclaim { .. } => 1,
+        }
+    }
+
+    /// The scopes of which a delegated key needs one to do this; none: only the account itself.
+    #[must_use]
+    pub const fn scopes(&self) -> Scopes {
+        match self {
+            Self::Transfer { .. } => Scopes::of(Scope::Transfer),
+            Self::BondAdd { .. }
+            | Self::BondUnbond { .. }
+            | Self::BondWithdraw {}
+            | Self::AuditorRegister {}
+            | Self::AuditorLeave {}
+            | Self::ServiceRegister { .. }
+            | Self::ServiceUnregister { .. } => Scopes::of(Scope::Bond),
+            Self::ProviderSet { .. }
+            | Self::ProviderDrain {}
+            | Self::ProviderUnjail {}
+            | Self::HostSet { .. }
+            | Self::HostRemove { .. }
+            | Self::AffiliateSet { .. }
+            | Self::BidPlace { .. }
+            | Self::BidWithdraw { .. } => Scopes::of(Scope::Provider),
+            Self::LeaseReady { .. }
+            | Self::Heartbeat { .. }
+            | Self::ResultCommit { .. }
+            | Self::BisectReveal { .. }
+            | Self::LeaseDecline { .. }
+            | Self::LeaseReclaim { .. } => Scopes::of(Scope::Serve),
+            // By the tenant or by the provider.
+            Self::LeaseClose { .. } => Scopes::of(Scope::Serve).with(Scope::Order),
+            Self::OrderPlace { .. }
+            | Self::OrderCancel { .. }
+            | Self::OrderUpdate { .. }
+            | Self::BidAccept { .. }
+            | Self::ReadyReject { .. }
+            | Self::ResultAccept { .. } => Scopes::of(Scope::Order),
+            Self::EscrowOpen { .. } | Self::EscrowDeposit { .. } | Self::EscrowClose { .. } => {
+                Scopes::of(Scope::Escrow)
+            }
+            Self::JobOpen { .. }
+            | Self::JobClose { .. }
+            | Self::DisputeOpen { .. }
+            | Self::ChallengeOpen { .. }
+            | Self::BisectPick { .. } => Scopes::of(Scope::Job),
+            // A move of a challenge, by a validator.
+            Self::StepVote { .. } => Scopes::of(Scope::Job).with(Scope::Stake),
+            Self::DisputeVote { .. }
+            | Self::ValidatorSet { .. }
+            | Self::StakeAdd { .. }
+            | Self::Delegate { .. }
+            | Self::Unstake { .. }
+            | Self::UnstakeClaim { .. }
+            | Self::RewardClaim { .. }
+            | Self::ValidatorUnjail {} => Scopes::of(Scope::Stake),
+            Self::Propose { .. } | Self::Vote { .. } => Scopes::of(Scope::Vote),
+            Self::AttributeSign { .. } => Scopes::of(Scope::Audit),
+            // By the auditor or by the provider.
+            Self::AttributeRevoke { .. } => Scopes::of(Scope::Audit).with(Scope::Provider),
+            Self::KeyGrant { .. } | Self::KeyRevoke { .. } | Self::MultisigSet { .. } => {
+                Scopes::NONE
+            }
         }
     }
 

@@ -1,7 +1,11 @@
 //! Applying one transaction: envelope, fee, then the action.
 
 use crate::{
-    Action, Reject, Tx, account, auditor, bond,
+    Action, Reject, Tx,
+    account::{self, key_grant::Grant},
+    auditor,
+    block::Stamp,
+    bond,
     ctx::{By, Ctx, Env},
     dispute, escrow, job, market, provider, stake, vote,
 };
@@ -11,11 +15,14 @@ pub(crate) fn check_envelope(env: &Env, tx: &Tx) -> Result<(), Reject> {
     account::envelope::check(env, &tx.envelope)
 }
 
-/// Applies a transaction whose signature was checked.
-pub(crate) fn apply(ctx: &mut Ctx<'_>, tx: &Tx) -> Result<By, Reject> {
+/// Applies a transaction whose signatures were checked.
+pub(crate) fn apply(ctx: &mut Ctx<'_>, tx: &Tx, stamp: &Stamp) -> Result<By, Reject> {
     check_envelope(ctx.env, tx)?;
-    let by = account::envelope::admit(ctx, tx)?;
+    let (by, spender) = account::envelope::admit(ctx, tx, stamp)?;
     dispatch(ctx, &by, &tx.envelope.action)?;
+    if let Some(spender) = spender {
+        account::envelope::charge(ctx, &by.signer, &spender)?;
+    }
     Ok(by)
 }
 
@@ -53,6 +60,12 @@ fn dispatch(ctx: &mut Ctx<'_>, by: &By, action: &Action) -> Result<(), Reject> {
             dispute::open::run(ctx, by, job, claims, evidence)
         }
         Action::DisputeVote { dispute, output } => dispute::vote::run(ctx, by, dispute, *output),
+        Action::KeyGrant { key, scopes, usd, mst, expires } => {
+            let grant = Grant { scopes: *scopes, usd: *usd, mst: *mst, expires: *expires };
+            account::key_grant::run(ctx, by, key, &grant)
+        }
+        Action::KeyRevoke { key } => account::key_revoke::run(ctx, by, key),
+        Action::MultisigSet { policy } => account::multisig_set::run(ctx, by, policy.as_ref()),
         Action::ChallengeOpen { lease, last, evidence } => {
             dispute::challenge::open::run(ctx, by, lease, *last, evidence)
         }

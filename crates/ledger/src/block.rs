@@ -26,8 +26,12 @@ use crate::{
     vote,
 };
 use borsh::{BorshDeserialize, BorshSerialize};
-use muster_types::{AccountId, Amount, Hash, Millis, Signing, TxId};
+use muster_types::{AccountId, Amount, Encoded, Hash, Millis, TxId};
 use serde::{Deserialize, Serialize};
+
+mod execute;
+
+pub use execute::{execute_block, verify_batch};
 
 /// What a block brings beside its transactions.
 #[derive(
@@ -96,6 +100,20 @@ pub struct Receipt {
     pub events: Vec<Event>,
 }
 
+/// What applying needs of a transaction's bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stamp {
+    pub(crate) id: TxId,
+    /// The length of the signed encoding.
+    pub(crate) bytes: usize,
+}
+
+impl Stamp {
+    pub(crate) fn of(encoded: &Encoded) -> Self {
+        Self { id: encoded.id(), bytes: encoded.wire().len() }
+    }
+}
+
 /// What a block did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BlockOutcome {
@@ -156,31 +174,35 @@ impl<'a> BlockBuilder<'a> {
         &self.env.head
     }
 
-    /// Checks the signature and applies a transaction.
+    /// Checks the signatures and applies a transaction.
     ///
     /// # Errors
     /// [`Reject`]; then nothing has changed, fee and nonce included, and the block can go on
     /// without it.
-    pub fn push(&mut self, tx: &Tx) -> Result<Receipt, Reject> {
+    pub fn push(&mut self, tx: &Tx) -> Result<&Receipt, Reject> {
         apply::check_envelope(&self.env, tx)?;
-        tx.verify().map_err(|_| Reject::BadSignature)?;
-        self.push_verified(tx)
+        let encoded = tx.encoded();
+        tx.verify_encoded(&encoded).map_err(|_| Reject::BadSignature)?;
+        self.push_stamped(tx, &Stamp::of(&encoded))
     }
 
-    /// Like [`BlockBuilder::push`], for a transaction whose signature was checked already (see
+    /// Like [`BlockBuilder::push`], for a transaction whose signatures were checked already (see
     /// [`verify_batch`]).
     ///
     /// # Errors
     /// As [`BlockBuilder::push`].
-    pub fn push_verified(&mut self, tx: &Tx) -> Result<Receipt, Reject> {
-        let mut ctx = Ctx::new(Scratch::new(&self.scratch), &self.env);
-        let by = apply::apply(&mut ctx, tx)?;
+    pub fn push_verified(&mut self, tx: &Tx) -> Result<&Receipt, Reject> {
+        self.push_stamped(tx, &Stamp::of(&tx.encoded()))
+    }
+
+    pub(crate) fn push_stamped(&mut self, tx: &Tx, stamp: &Stamp) -> Result<&Receipt, Reject> {
+        let mut ctx = Ctx::new(Scratch::short_lived(&self.scratch), &self.env);
+        let by = apply::apply(&mut ctx, tx, stamp)?;
         let Effects { changes, events, fees } = ctx.into_effects();
         self.fees = sum(self.fees, fees)?;
         self.scratch.absorb(changes);
         let receipt = Receipt { tx: by.tx, fee: by.fee, events };
-        self.receipts.push(receipt.clone());
-        Ok(receipt)
+        Ok(self.receipts.push_mut(receipt))
     }
 
     /// Ends the block.
@@ -198,33 +220,6 @@ impl<'a> BlockBuilder<'a> {
         let event_root = event_root(all_events(&receipts, &events));
         BlockOutcome { changes, receipts, events, event_root }
     }
-}
-
-/// Applies a whole block that somebody else made: every transaction must apply.
-///
-/// # Errors
-/// [`ExecuteError`]: the block is not valid on this state.
-pub fn execute_block(
-    state: &dyn State,
-    context: BlockContext,
-    txs: &[Tx],
-) -> Result<BlockOutcome, ExecuteError> {
-    let mut block = BlockBuilder::new(state, context).map_err(ExecuteError::Block)?;
-    let refuse = |index, reject| ExecuteError::Tx { index, reject };
-    verify_batch(txs).map_err(|index| refuse(index, Reject::BadSignature))?;
-    for (index, tx) in txs.iter().enumerate() {
-        block.push_verified(tx).map_err(|reject| refuse(index, reject))?;
-    }
-    Ok(block.finish())
-}
-
-/// Checks the signatures of many transactions together.
-///
-/// # Errors
-/// The index of the first whose signature is not its signer's.
-pub fn verify_batch(txs: &[Tx]) -> Result<(), usize> {
-    let signings: Vec<Signing> = txs.iter().map(Tx::signing).collect();
-    muster_types::verify_batch(&signings)
 }
 
 /// Runs a rule of the block's end over each item by itself. One that cannot be applied is left as

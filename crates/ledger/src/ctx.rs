@@ -56,7 +56,7 @@ impl<'a> Ctx<'a> {
         &mut self,
         rule: impl FnOnce(&mut Ctx<'_>) -> Result<(), Reject>,
     ) -> Result<(), Reject> {
-        let mut inner = Ctx::new(Scratch::new(&self.scratch), self.env);
+        let mut inner = Ctx::new(Scratch::short_lived(&self.scratch), self.env);
         rule(&mut inner)?;
         let Effects { changes, events, fees } = inner.into_effects();
         self.fee(fees)?;

@@ -218,6 +218,29 @@ pub enum Event {
         /// Destroyed.
         burned: Amount,
     },
+    /// An account let a key act for it, or changed what it may do.
+    KeyGranted {
+        /// Which account.
+        account: AccountId,
+        /// Which key.
+        key: AccountId,
+        /// Good up to this block time.
+        expires: Millis,
+    },
+    /// A key does not act for an account any more.
+    KeyRevoked {
+        /// Which account.
+        account: AccountId,
+        /// Which key.
+        key: AccountId,
+    },
+    /// An account decided who acts for it.
+    PolicyChanged {
+        /// Which account.
+        account: AccountId,
+        /// How many of its members must sign from now on; 0: its own key acts.
+        threshold: u8,
+    },
     /// A commitment is final: what is audited is drawn.
     CommitmentDrawn {
         /// Which lease.

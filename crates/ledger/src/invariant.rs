@@ -13,6 +13,7 @@
 //! | `counters match` | every counter is the number of what it counts |
 //! | `orders are in order` | an order misses leases while it is open, and only then; its bids stand only while it takes them, and are no more than it takes |
 //! | `steady time is behind` | steady time is not ahead of block time |
+//! | `somebody acts` | an account's flag says whether it has a policy; its threshold can be reached; its keys are bounded, and their nonces windows |
 //! | `stake adds up` | a pool's shares are the sum of its parts' and no fewer than its tokens; there are tokens exactly where there are shares; active stake is the sum of the active validators'; the rewards held cover what delegators are owed and what is carried |
 //! | `votes are counted` | a proposal that is voted on has as many ballots as it counts, any other has none |
 
@@ -23,7 +24,7 @@ use crate::{
     dispute::DisputeStatus,
     escrow::{Escrow, EscrowStatus},
     job::Job,
-    keys,
+    keys, limits,
     market::{CloseReason, Lease, LeaseStatus, Mode, Order},
     provider::{Host, Provider, operator_of},
 };
@@ -58,6 +59,7 @@ const LEASED: &str = "leased value adds up";
 const COUNTERS: &str = "counters match";
 const ORDERS: &str = "orders are in order";
 const STEADY: &str = "steady time is behind";
+const AUTHORITY: &str = "somebody acts";
 
 /// Checks every invariant.
 ///
@@ -66,6 +68,7 @@ const STEADY: &str = "steady time is behind";
 pub fn check(state: &dyn State) -> Result<(), Broken> {
     let books = Books::of(state)?;
     money(state)?;
+    authority(state)?;
     for (id, provider) in keys::PROVIDERS.scan(state, &(), None) {
         books.check_provider(&id, &provider)?;
     }
@@ -157,6 +160,27 @@ fn money(state: &dyn State) -> Result<(), Broken> {
     }
     equal(supply.usd.issued, usd, MONEY, &"usd")?;
     equal(supply.mst.issued, mst, MONEY, &"mst")
+}
+
+fn authority(state: &dyn State) -> Result<(), Broken> {
+    let mut count: BTreeMap<AccountId, u32> = BTreeMap::new();
+    for ((account, key), record) in keys::KEYS.scan(state, &(), None) {
+        one(count.entry(account).or_default());
+        require(record.nonces_used & 1 == 0 && key != account, AUTHORITY, &key, &record)?;
+    }
+    for (id, account) in keys::ACCOUNTS.scan(state, &(), None) {
+        require(account.nonces_used & 1 == 0, AUTHORITY, &id, &account)?;
+        let keys = count.remove(&id).unwrap_or_default();
+        require(keys <= limits::KEYS, AUTHORITY, &id, &keys)?;
+        let policy = keys::AUTHORITIES.get(state, &id).and_then(|authority| authority.policy);
+        equal(account.multisig, policy.is_some(), AUTHORITY, &id)?;
+        if let Some(policy) = policy {
+            let sorted = policy.members.is_sorted_by(|left, right| left < right);
+            let reached = (1..=policy.members.len()).contains(&usize::from(policy.threshold));
+            require(sorted && reached, AUTHORITY, &id, &policy)?;
+        }
+    }
+    require(count.is_empty(), AUTHORITY, &"keys without account", &count)
 }
 
 /// What leases, orders and disputes add up to, by what counts them.

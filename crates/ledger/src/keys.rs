@@ -34,6 +34,8 @@
 //! | 1 | 61 [`WAKES`] | class or escrow | [`Wake`] |
 //! | 1 | 62 [`OFFERED_CLASSES`] | class | (empty; within a block) |
 //! | 1 | 63 [`CHANGED_PROVIDERS`] | provider | (empty; within a block) |
+//! | 1 | 16 [`KEYS`] | account, key | [`DelegatedKey`] |
+//! | 1 | 17 [`AUTHORITIES`] | account | [`Authority`] |
 //! | [`DERIVED`] | the indexes below | | (empty) |
 //!
 //! Keys whose first byte is at least [`DERIVED`] are indexes over the records: never hashed, and
@@ -41,7 +43,7 @@
 //! ([`Record::entries`]), and writing it brings them up to date, so nothing else keeps indexes.
 
 use crate::{
-    account::Account,
+    account::{Account, Authority, DelegatedKey},
     auditor::Signed,
     bond::{Bond, Duty},
     dispute::{Challenge, Dispute},
@@ -99,6 +101,11 @@ pub const DISPUTES: Table<DisputeId, Dispute> = Table::new(RECORDS, 7);
 pub const CHALLENGES: Table<DisputeId, Challenge> = Table::new(RECORDS, 8);
 /// What is known of tenants' conduct.
 pub const TENANTS: Table<AccountId, TenantConduct> = Table::new(RECORDS, 50);
+
+/// Delegated keys: (account, key).
+pub const KEYS: Table<(AccountId, AccountId), DelegatedKey> = Table::new(RECORDS, 16);
+/// Who acts for accounts that decided about it.
+pub const AUTHORITIES: Table<AccountId, Authority> = Table::new(RECORDS, 17);
 
 /// All leases of a provider.
 pub const LEASES_BY_PROVIDER: Index<(AccountId, LeaseId)> = Table::new(DERIVED, 0);
@@ -368,13 +375,15 @@ impl<K: Key, V: BorshSerialize + BorshDeserialize> Table<K, V> {
     #[must_use]
     pub fn get(&self, state: &dyn State, key: &K) -> Option<V> {
         let key = self.key(key);
-        state.get(&key).map(|value| decoded(&key, &value))
+        let mut found = None;
+        state.read(&key, &mut |value| found = value.map(|value| decoded(&key, value)));
+        found
     }
 
     /// Whether there is something at `key`.
     #[must_use]
     pub fn contains(&self, state: &dyn State, key: &K) -> bool {
-        state.get(&self.key(key)).is_some()
+        is_there(state, &self.key(key))
     }
 
     /// The entries whose key begins with `under` (`&()`: all), in order, beginning after `after`.
@@ -473,6 +482,25 @@ fn corrupt<T>(key: &[u8]) -> T {
     panic!("invariant `state decodes` is broken at key {key:02x?}: corrupt, or of another version")
 }
 
+fn is_there(state: &dyn State, key: &[u8]) -> bool {
+    let mut there = false;
+    state.read(key, &mut |value| there = value.is_some());
+    there
+}
+
+/// What index entries a kind of records has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listing {
+    /// None at all, and nothing else depends on a record being written: [`Record::entries`],
+    /// [`Record::is_listed`] and [`Record::stored`] are as they are by default.
+    Never,
+    /// All that it names: [`Record::is_listed`] is as it is by default. Entries that stay the
+    /// same need not be looked at.
+    Always,
+    /// As [`Record::is_listed`] says.
+    Asked,
+}
+
 /// A record with its table and its index entries.
 pub trait Record: BorshSerialize + BorshDeserialize {
     /// Its key.
@@ -481,6 +509,8 @@ pub trait Record: BorshSerialize + BorshDeserialize {
     const KIND: &'static str;
     /// Its table.
     const TABLE: Table<Self::Key, Self>;
+    /// What index entries it has.
+    const LISTING: Listing = Listing::Asked;
 
     /// Calls `emit` with the storage key of every index entry of this record.
     fn entries(&self, key: &Self::Key, emit: &mut dyn FnMut(Vec<u8>)) {
@@ -507,6 +537,9 @@ fn entries<R: Record>(record: &R, key: &R::Key) -> Vec<Vec<u8>> {
 
 /// Writes a record and brings its index entries up to date.
 pub(crate) fn store<R: Record>(scratch: &mut Scratch<'_>, key: &R::Key, record: &R) {
+    if R::LISTING == Listing::Never {
+        return R::TABLE.put(scratch, key, record);
+    }
     let old = R::TABLE.get(scratch, key);
     R::TABLE.put(scratch, key, record);
     relist(scratch, key, old.as_ref(), Some(record));
@@ -530,16 +563,34 @@ pub(crate) fn relist<R: Record>(
     let new = new.filter(|new| new.is_listed(key, scratch));
     let new = new.map(|new| entries(new, key)).unwrap_or_default();
     let old = old.map(|old| entries(old, key)).unwrap_or_default();
+    if R::LISTING == Listing::Always {
+        for (index, entry) in old.iter().enumerate() {
+            if !holds(&new, index, entry) {
+                scratch.delete(entry.clone());
+            }
+        }
+        for (index, entry) in new.into_iter().enumerate() {
+            if !holds(&old, index, &entry) {
+                scratch.put(entry, Vec::new());
+            }
+        }
+        return;
+    }
     for entry in &old {
-        if !new.contains(entry) && scratch.get(entry).is_some() {
+        if !new.contains(entry) && is_there(scratch, entry) {
             scratch.delete(entry.clone());
         }
     }
     for entry in new {
-        if scratch.get(&entry).is_none() {
+        if !is_there(scratch, &entry) {
             scratch.put(entry, Vec::new());
         }
     }
+}
+
+/// Whether `entry` is among `entries`: most often at `index`, since records name theirs in order.
+fn holds(entries: &[Vec<u8>], index: usize, entry: &Vec<u8>) -> bool {
+    entries.get(index) == Some(entry) || entries.contains(entry)
 }
 
 /// Puts the index entries of every record of a kind into `scratch`.

@@ -19,9 +19,9 @@
 //!    [`escrow`], [`job`], [`dispute`], [`stake`] and [`vote`].
 //!    [`escrow`], [`job`] and [`dispute`]; [`bond`], [`auditor`] and [`neutrality`].
 //! 2. Keys and encodings: [`keys`]. Derived keys are not part of what is agreed on.
-//! 3. A block, in this order: advance [`Head`]; each transaction: chain, expiry, signature,
-//!    account, nonce, fee ([`account`]), then its action; the block's end, in the order of
-//!    [`block`].
+//! 3. A block, in this order: advance [`Head`]; each transaction: chain, expiry, signatures,
+//!    account, who may act for it, nonce, fee ([`account`]), then its action, then what it took
+//!    off a delegated key's limits; the block's end, in the order of [`block`].
 //! 4. Numbers: [`Params`], limits of shape: [`limits`].
 //! 5. What must hold after every block: [`invariant`].
 //!

@@ -66,6 +66,9 @@ pub const NETWORK_NAME_BYTES: usize = 64;
 /// Validators of a network.
 pub const VALIDATORS: usize = 256;
 
+/// Delegated keys of one account.
+pub const KEYS: u32 = 16;
+
 /// Validators to whom one account delegates at a time.
 pub const DELEGATIONS: usize = 16;
 

@@ -4,7 +4,7 @@
 
 use crate::{
     Head, Params, State, Supply,
-    account::Account,
+    account::{Account, Authority, DelegatedKey},
     auditor,
     bond::{Bond, Duty, DutyKind},
     dispute::{Challenge, Dispute},
@@ -52,6 +52,28 @@ pub fn supply(state: &dyn State) -> Supply {
 #[must_use]
 pub fn account(state: &dyn State, id: &AccountId) -> Option<Account> {
     keys::ACCOUNTS.get(state, id)
+}
+
+/// Who acts for an account beside its own key, or instead of it.
+#[must_use]
+pub fn authority(state: &dyn State, id: &AccountId) -> Authority {
+    keys::AUTHORITIES.get(state, id).unwrap_or_default()
+}
+
+/// What a key may do for an account.
+#[must_use]
+pub fn delegated_key(
+    state: &dyn State,
+    account: &AccountId,
+    key: &AccountId,
+) -> Option<DelegatedKey> {
+    keys::KEYS.get(state, &(*account, *key))
+}
+
+/// The keys that an account has delegated to, in order, expired ones included.
+#[must_use]
+pub fn delegated_keys(state: &dyn State, account: &AccountId) -> Vec<(AccountId, DelegatedKey)> {
+    keys::KEYS.scan(state, account, None).map(|((_, key), record)| (key, record)).collect()
 }
 
 /// A provider.

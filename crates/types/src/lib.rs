@@ -28,7 +28,9 @@ pub use key::{KeyError, SecretKey, Signature};
 pub use money::{Amount, Asset, ParseAmountError, Rate, Shares};
 pub use resources::{Gpu, GpuRequest, Resources};
 pub use time::Millis;
-pub use tx::{Envelope, MAX_TX_BYTES, Signed, TxId};
+pub use tx::{
+    Auth, Encoded, Envelope, KeySignature, Lane, MAX_SIGNATURES, MAX_TX_BYTES, Signed, TxId,
+};
 
 #[cfg(test)]
 mod tests;

@@ -168,7 +168,7 @@ async fn transact(State(chain): App, body: Bytes) -> Response {
         proposer: AccountId::default(),
     };
     let mut block = BlockBuilder::new(&inner.state, context).unwrap();
-    let receipt = match block.push(&tx) {
+    let receipt = match block.push(&tx).cloned() {
         Ok(receipt) => receipt,
         Err(reject) => {
             let status = StatusCode::UNPROCESSABLE_ENTITY;

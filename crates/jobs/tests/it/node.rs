@@ -161,7 +161,7 @@ impl Chain {
             proposer: validator().account(),
         };
         let mut block = BlockBuilder::new(&inner.state, context).unwrap();
-        let receipt = match tx.map(|tx| block.push(tx)).transpose() {
+        let receipt = match tx.map(|tx| block.push(tx).cloned()).transpose() {
             Ok(receipt) => receipt,
             Err(reject) => {
                 let status = StatusCode::UNPROCESSABLE_ENTITY;

@@ -21,7 +21,7 @@ pub(crate) mod sign;
 
 use crate::{
     bond::{Duty, DutyKind},
-    keys::{self, Record, Table},
+    keys::{self, Listing, Record, Table},
     state::State,
 };
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -45,6 +45,7 @@ impl Record for Signed {
     type Key = (AccountId, AccountId);
     const KIND: &'static str = "signature";
     const TABLE: Table<(AccountId, AccountId), Self> = keys::SIGNED;
+    const LISTING: Listing = Listing::Never;
 }
 
 impl Signed {

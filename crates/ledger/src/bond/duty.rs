@@ -5,7 +5,7 @@ use crate::{
     Event, Reject,
     block::{due, for_each},
     ctx::{Ctx, rest},
-    keys::{self, Record, Table},
+    keys::{self, Listing, Record, Table},
 };
 use borsh::{BorshDeserialize, BorshSerialize};
 use muster_types::{AccountId, Amount, Hash, Millis};
@@ -52,6 +52,7 @@ impl Record for Duty {
     type Key = (AccountId, Hash);
     const KIND: &'static str = "registration";
     const TABLE: Table<(AccountId, Hash), Self> = keys::DUTIES;
+    const LISTING: Listing = Listing::Always;
 
     fn entries(&self, key: &(AccountId, Hash), emit: &mut dyn FnMut(Vec<u8>)) {
         if let Some(until) = self.leaving {

@@ -48,7 +48,7 @@ pub(crate) use duty::{end_left, leave, register};
 use crate::{
     Event, Reject,
     ctx::{Ctx, rest, sum},
-    keys::{self, Record, Table},
+    keys::{self, Listing, Record, Table},
     market, provider,
     state::State,
 };
@@ -96,6 +96,7 @@ impl Record for Bond {
     type Key = AccountId;
     const KIND: &'static str = "bond";
     const TABLE: Table<AccountId, Self> = keys::BONDS;
+    const LISTING: Listing = Listing::Never;
 }
 
 /// The part of an account's bond that no duty has locked.

@@ -31,7 +31,7 @@ pub use challenge::{Challenge, ChallengeStatus, Clocks, Finding, Side, StepVote}
 
 use crate::{
     job::{TaskOutput, TaskRef},
-    keys::{self, Record, Table},
+    keys::{self, Listing, Record, Table},
 };
 use borsh::{BorshDeserialize, BorshSerialize};
 use muster_types::{AccountId, DisputeId, Hash, JobId, LeaseId, Millis, SecretKey, Signature};
@@ -147,6 +147,7 @@ impl Record for Dispute {
     type Key = DisputeId;
     const KIND: &'static str = "dispute";
     const TABLE: Table<DisputeId, Self> = keys::DISPUTES;
+    const LISTING: Listing = Listing::Always;
 
     fn entries(&self, key: &DisputeId, emit: &mut dyn FnMut(Vec<u8>)) {
         emit(keys::DISPUTES_BY_JOB.key(&(self.job, *key)));

@@ -18,7 +18,7 @@ pub mod settle;
 pub mod shares;
 
 use crate::{
-    keys::{self, Record, Table},
+    keys::{self, Listing, Record, Table},
     market::wake,
     state::Scratch,
 };
@@ -104,6 +104,7 @@ impl Record for Escrow {
     type Key = EscrowId;
     const KIND: &'static str = "escrow";
     const TABLE: Table<EscrowId, Self> = keys::ESCROWS;
+    const LISTING: Listing = Listing::Always;
 
     fn entries(&self, key: &EscrowId, emit: &mut dyn FnMut(Vec<u8>)) {
         emit(keys::ESCROWS_BY_OWNER.key(&(self.owner, *key)));

@@ -36,8 +36,13 @@ use crate::{
 };
 use muster_types::{Amount, Asset, EscrowId, LeaseId, Millis};
 
-/// A lease whose coverage has just been judged, and the time by which it grew.
-pub(crate) type Touched = (LeaseId, Millis);
+/// A lease whose coverage has just been judged; it is not stored yet.
+pub(crate) struct Touched {
+    pub(crate) id: LeaseId,
+    pub(crate) lease: Lease,
+    /// The time by which its coverage grew.
+    pub(crate) gap: Millis,
+}
 
 /// Judges the time since a lease was last seen, and counts it as seen now. The time is covered,
 /// and given back, where the lease serves and the gap is short enough.
@@ -53,39 +58,43 @@ pub(crate) fn cover(ctx: &Ctx<'_>, lease: &mut Lease) -> Option<Millis> {
     })
 }
 
-/// Pays what is due to `touched`, leases on this escrow.
-pub(crate) fn settle(ctx: &mut Ctx<'_>, id: &EscrowId, touched: &[Touched]) -> Result<(), Reject> {
+/// Pays what is due to `touched`, leases on this escrow, and stores them.
+pub(crate) fn settle(
+    ctx: &mut Ctx<'_>,
+    id: &EscrowId,
+    mut touched: Vec<Touched>,
+) -> Result<(), Reject> {
     let steady = ctx.env.head.steady;
     let mut escrow: Escrow = ctx.load(id)?;
     let horizon = horizon(&escrow, steady);
     let mut dues = Vec::with_capacity(touched.len());
     let mut total_due = Amount::ZERO;
-    for (lease_id, gap) in touched {
-        let lease: Lease = ctx.load(lease_id)?;
+    for Touched { lease, gap, .. } in &touched {
         let beyond = steady.since(horizon).min(*gap);
-        let due = due_at(&lease, lease.covered.since(beyond))?;
-        let late = rest(due_at(&lease, lease.covered)?, due)?;
+        let due = due_at(lease, lease.covered.since(beyond))?;
+        let late = rest(due_at(lease, lease.covered)?, due)?;
         total_due = sum(total_due, due)?;
-        dues.push((*lease_id, lease, due, late));
+        dues.push((due, late));
     }
-    let claims = claims(ctx, id, &escrow, total_due, touched)?;
+    let claims = claims(ctx, id, &escrow, total_due, &touched)?;
     let total = sum(total_due, claims)?;
     let available = escrow.balance;
     let mut short = false;
-    for (lease_id, mut lease, due, late) in dues {
+    for (Touched { id, lease, .. }, (due, late)) in touched.iter_mut().zip(dues) {
         let payable = if total > available { share_floor(due, available, total)? } else { due };
         let unpaid = sum(rest(due, payable)?, late)?;
         short |= !unpaid.is_zero();
         lease.shortfall = sum(lease.shortfall, unpaid)?;
-        pay(ctx, &mut escrow, &mut lease, payable)?;
-        ctx.store(&lease_id, &lease);
+        pay(ctx, &mut escrow, lease, payable)?;
+        ctx.store(id, lease);
     }
     if short && escrow.status == EscrowStatus::Open {
         escrow.status = EscrowStatus::Overdrawn { since: steady };
         ctx.emit(Event::EscrowOverdrawn { escrow: *id });
     }
     ctx.store(id, &escrow);
-    if claims.is_zero() { pay_shortfalls(ctx, id) } else { Ok(()) }
+    let overdrawn = matches!(escrow.status, EscrowStatus::Overdrawn { .. });
+    if overdrawn && claims.is_zero() { pay_shortfalls(ctx, id) } else { Ok(()) }
 }
 
 /// Pays shortfalls out of what an overdrawn escrow has; without any left it is open again.
@@ -173,7 +182,7 @@ fn claims(
     let horizon = horizon(escrow, steady);
     let mut total = Amount::ZERO;
     for lease_id in open_leases(ctx, id) {
-        if touched.iter().any(|(touched, _)| *touched == lease_id) {
+        if touched.iter().any(|touched| touched.id == lease_id) {
             continue;
         }
         let lease: Lease = ctx.load(&lease_id)?;

@@ -1,6 +1,7 @@
 use super::*;
 use crate::{
     Action, MemoryState, Scratch,
+    account::{Authority, DelegatedKey, Multisig, Scope, Scopes},
     bond::{Bond, Duty, DutyKind},
     dispute::{Challenge, ChallengeStatus},
     keys::Record,
@@ -21,6 +22,8 @@ fn sound() -> (World, EscrowId, JobId, LeaseId) {
     let lease = w.active("ann", escrow, Some(job));
     w.beat(500);
     w.ok("bob", Action::EscrowOpen { deposit: usd(3) });
+    let policy = Multisig { threshold: 1, members: vec![id("ann"), id("eve")] };
+    w.ok("bob", Action::MultisigSet { policy: Some(policy) });
     w.ok("eve", Action::ValidatorSet { commission_bps: 0 });
     w.ok("eve", Action::StakeAdd { amount: usd(3) });
     w.ok("bob", Action::Delegate { validator: id("eve"), amount: usd(3) });
@@ -30,6 +33,9 @@ fn sound() -> (World, EscrowId, JobId, LeaseId) {
     let (receipt, _) = w.ok("eve", Action::Propose { title: "t".into(), changes });
     let proposal = ProposalId::derive(&receipt.tx);
     w.ok("eve", Action::Vote { proposal, choice: Choice::Yes });
+    let (key, scopes) = (id("eve"), Scopes::of(Scope::Serve));
+    let (usd, mst, expires) = (usd(1), usd(1), Millis::MAX);
+    w.ok("pat", Action::KeyGrant { key, scopes, usd, mst, expires });
     assert_eq!(check(&w.state), Ok(()));
     (w, escrow, job, lease)
 }
@@ -75,7 +81,16 @@ fn every_broken_invariant_is_found_and_named() {
     let escrow = |change: fn(&mut Escrow)| changed(state, &escrow_id, change);
     let job = |change: fn(&mut Job)| changed(state, &job_id, change);
     let lease = |change: fn(&mut Lease)| changed(state, &lease_id, change);
+    let authority = |change: fn(&mut Authority)| changed(state, &id("bob"), change);
+    let delegated = |change: fn(&mut DelegatedKey)| changed(state, &(pat, id("eve")), change);
     let table = [
+        (AUTHORITY, account(|account| account.multisig = true)),
+        (AUTHORITY, account(|account| account.nonces_used = 1)),
+        (AUTHORITY, authority(|authority| authority.policy = None)),
+        (AUTHORITY, authority(|authority| authority.policy.as_mut().unwrap().threshold = 0)),
+        (AUTHORITY, authority(|authority| authority.policy.as_mut().unwrap().threshold = 3)),
+        (AUTHORITY, authority(|authority| authority.policy.as_mut().unwrap().members.reverse())),
+        (AUTHORITY, delegated(|key| key.nonces_used = 1)),
         (MONEY, account(|account| account.usd = usd(1_000_000))),
         (MONEY, account(|account| account.mst = usd(1))),
         (MONEY, bond(|bond| bond.amount = usd(401))),

@@ -37,7 +37,7 @@ pub(crate) mod open;
 
 use crate::{
     Reject,
-    keys::{self, Record, Table},
+    keys::{self, Listing, Record, Table},
 };
 use borsh::{BorshDeserialize, BorshSerialize};
 use muster_types::{AccountId, Amount, EscrowId, Hash, JobId};
@@ -181,6 +181,7 @@ impl Record for Job {
     type Key = JobId;
     const KIND: &'static str = "job";
     const TABLE: Table<JobId, Self> = keys::JOBS;
+    const LISTING: Listing = Listing::Always;
 
     fn entries(&self, key: &JobId, emit: &mut dyn FnMut(Vec<u8>)) {
         emit(keys::JOBS_BY_TENANT.key(&(self.tenant, *key)));

@@ -30,7 +30,7 @@ use super::{
 use crate::{
     Event, Reject,
     ctx::{Ctx, down, sum},
-    keys::{self, Record, Table},
+    keys::{self, Listing, Record, Table},
     provider::{Provider, ProviderStatus},
 };
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -78,6 +78,7 @@ impl Record for Bid {
     type Key = (OrderId, HostId);
     const KIND: &'static str = "bid";
     const TABLE: Table<(OrderId, HostId), Self> = keys::BIDS;
+    const LISTING: Listing = Listing::Never;
 }
 
 /// The bids on an order, by host.

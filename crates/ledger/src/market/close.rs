@@ -39,7 +39,8 @@ pub(crate) fn close(ctx: &mut Ctx<'_>, id: &LeaseId, reason: CloseReason) -> Res
     let gap = cover(ctx, &mut lease, reason);
     if gap > Millis::ZERO {
         ctx.store(id, &lease);
-        settle::settle(ctx, &lease.escrow, &[(*id, gap)])?;
+        let escrow = lease.escrow;
+        settle::settle(ctx, &escrow, vec![settle::Touched { id: *id, lease, gap }])?;
         lease = ctx.load(id)?;
     }
     lease.seen_steady = ctx.env.head.steady;

@@ -1,6 +1,6 @@
 //! What the ledger knows of a tenant's conduct, so that providers can see whom they serve.
 
-use crate::keys::{self, Record, Table};
+use crate::keys::{self, Listing, Record, Table};
 use borsh::{BorshDeserialize, BorshSerialize};
 use muster_types::AccountId;
 use serde::{Deserialize, Serialize};
@@ -34,4 +34,5 @@ impl Record for TenantConduct {
     type Key = AccountId;
     const KIND: &'static str = "tenant";
     const TABLE: Table<AccountId, Self> = keys::TENANTS;
+    const LISTING: Listing = Listing::Never;
 }

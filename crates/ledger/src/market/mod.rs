@@ -110,7 +110,7 @@ pub use wake::Wake;
 
 use crate::{
     job::{Verification, draw},
-    keys::{self, Record, Table},
+    keys::{self, Listing, Record, Table},
 };
 use borsh::{BorshDeserialize, BorshSerialize};
 use muster_market::Request;
@@ -398,6 +398,7 @@ impl Record for Lease {
     type Key = LeaseId;
     const KIND: &'static str = "lease";
     const TABLE: Table<LeaseId, Self> = keys::LEASES;
+    const LISTING: Listing = Listing::Always;
 
     fn entries(&self, key: &LeaseId, emit: &mut dyn FnMut(Vec<u8>)) {
         emit(keys::LEASES_BY_PROVIDER.key(&(self.host.provider, *key)));

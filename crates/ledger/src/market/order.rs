@@ -3,7 +3,7 @@
 use super::offers::class_key;
 use crate::{
     Reject,
-    keys::{self, Record, Table},
+    keys::{self, Listing, Record, Table},
 };
 use borsh::{BorshDeserialize, BorshSerialize};
 use muster_market::{Class, MAX_COUNT, Terms};
@@ -269,6 +269,7 @@ impl Record for Order {
     type Key = OrderId;
     const KIND: &'static str = "order";
     const TABLE: Table<OrderId, Self> = keys::ORDERS;
+    const LISTING: Listing = Listing::Always;
 
     fn entries(&self, key: &OrderId, emit: &mut dyn FnMut(Vec<u8>)) {
         emit(keys::ORDERS_BY_TENANT.key(&(self.tenant, *key)));

@@ -33,7 +33,7 @@ pub use concentration::{Basis, Concentration, Share, concentration};
 use crate::{
     Params, Reject,
     ctx::{Ctx, rest, sum},
-    keys::{self, Record, Table},
+    keys::{self, Listing, Record, Table},
     provider::{Provider, operator_of},
 };
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -69,6 +69,7 @@ impl Record for Operator {
     type Key = AccountId;
     const KIND: &'static str = "operator";
     const TABLE: Table<AccountId, Self> = keys::OPERATORS;
+    const LISTING: Listing = Listing::Never;
 }
 
 /// A lease of `provider` begins to count.

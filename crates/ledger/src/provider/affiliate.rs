@@ -11,7 +11,7 @@ use crate::{
     Event, Reject,
     bond::Bond,
     ctx::{By, Ctx},
-    keys::{self, Record, Table},
+    keys::{self, Listing, Record, Table},
     neutrality,
     state::State,
 };
@@ -33,6 +33,7 @@ impl Record for Affiliation {
     type Key = (AccountId, AccountId);
     const KIND: &'static str = "affiliation";
     const TABLE: Table<(AccountId, AccountId), Self> = keys::AFFILIATIONS;
+    const LISTING: Listing = Listing::Never;
 }
 
 /// Who operates a provider: the account that it names and that confirms it, else itself.

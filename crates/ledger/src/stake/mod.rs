@@ -80,7 +80,7 @@ pub use pool::{Part, Pool};
 use crate::{
     Event, Params, Reject,
     ctx::{Ctx, rest, sum},
-    keys::{self, Record, Table},
+    keys::{self, Listing, Record, Table},
 };
 use borsh::{BorshDeserialize, BorshSerialize};
 use muster_types::{AccountId, Amount, Millis, UnbondingId};
@@ -302,12 +302,14 @@ impl Record for Validator {
     type Key = AccountId;
     const KIND: &'static str = "validator";
     const TABLE: Table<AccountId, Self> = keys::STAKERS;
+    const LISTING: Listing = Listing::Never;
 }
 
 impl Record for Delegation {
     type Key = (AccountId, AccountId);
     const KIND: &'static str = "delegation";
     const TABLE: Table<(AccountId, AccountId), Self> = keys::DELEGATIONS;
+    const LISTING: Listing = Listing::Always;
 
     fn entries(&self, key: &(AccountId, AccountId), emit: &mut dyn FnMut(Vec<u8>)) {
         emit(keys::DELEGATIONS_BY_VALIDATOR.key(&(key.1, key.0)));
@@ -318,6 +320,7 @@ impl Record for Unbonding {
     type Key = UnbondingId;
     const KIND: &'static str = "unbonding";
     const TABLE: Table<UnbondingId, Self> = keys::UNBONDINGS;
+    const LISTING: Listing = Listing::Always;
 
     fn entries(&self, key: &UnbondingId, emit: &mut dyn FnMut(Vec<u8>)) {
         emit(keys::UNBONDINGS_BY_OWNER.key(&(self.owner, *key)));

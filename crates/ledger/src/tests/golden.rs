@@ -38,6 +38,6 @@ fn a_fixed_script_gives_a_fixed_state() {
     w.ok("ann", Action::EscrowClose { escrow });
     assert_eq!(
         state_root(&w).to_string(),
-        "6184b9d089677cf27735aa2034dfa73031c51ab36b0cb90cfe70d6975ead2e39"
+        "c7ab23333cf5891a3d03db3bb9d928736896616e0d8ea4bd9bec6e0ed7b7484b"
     );
 }

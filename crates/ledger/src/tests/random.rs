@@ -4,6 +4,7 @@
 use super::chain::{self, Run};
 use super::world::{PEOPLE, START, World, hash, id, nanos, result, task, usd};
 use crate::{
+    account::{Multisig, Scope},
     dispute::{ChallengeStatus, Claim, Finding, Side},
     job::{JobKind, JobSpec, Verification},
     market::{Lease, Mode, OrderChange, Pick},
@@ -326,7 +327,7 @@ fn by_anybody(w: &World, random: &mut Random, things: &Things) -> Option<(&'stat
     let who = random.pick(&PEOPLE)?;
     let to = id(random.pick(&PEOPLE)?);
     let asset = random.pick(&Asset::ALL)?;
-    Some(match random.below(8) {
+    Some(match random.below(10) {
         4 | 5 => {
             let is_chain = |lease: &&LeaseId| w.lease(lease).verification == Verification::Dispute;
             let leases: Vec<_> = things.leases.iter().filter(is_chain).copied().collect();
@@ -335,6 +336,23 @@ fn by_anybody(w: &World, random: &mut Random, things: &Things) -> Option<(&'stat
             (who, Action::ChallengeOpen { lease, last, evidence: "x".into() })
         }
         6 | 7 => return in_challenge(w, random),
+        8 => {
+            let key = id(random.pick(&PEOPLE)?);
+            let scopes: Vec<Scope> = Scope::ALL.into_iter().filter(|_| random.chance(70)).collect();
+            let (scopes, usd, mst) = (scopes.into(), random.amount(), random.amount());
+            let expires = w.head().now.after(Millis(random.below(40_000)));
+            match random.below(4) {
+                0 => (who, Action::KeyRevoke { key }),
+                _ => (who, Action::KeyGrant { key, scopes, usd, mst, expires }),
+            }
+        }
+        9 => {
+            let members: Vec<AccountId> =
+                PEOPLE.into_iter().filter(|_| random.chance(30)).map(id).collect();
+            let threshold = u8::try_from(random.below(4)).unwrap();
+            let policy = Multisig { threshold, members };
+            (who, Action::MultisigSet { policy: Some(policy).filter(|_| random.chance(40)) })
+        }
         0 => (who, Action::Transfer { to, asset, amount: random.amount() }),
         1 | 2 => {
             let leases = [random.pick(&things.leases)?, random.pick(&things.leases)?];
@@ -360,6 +378,19 @@ fn by_anybody(w: &World, random: &mut Random, things: &Things) -> Option<(&'stat
             (who, Action::DisputeVote { dispute, output })
         }
     })
+}
+
+/// Counts events by kind.
+fn note(kinds: &mut BTreeMap<&'static str, u64>, events: &[Event]) {
+    for event in events {
+        if let Event::LeaseClosed { reason, .. } = event {
+            let kind = format!("{reason:?}");
+            *kinds.entry(Box::leak(kind.into_boxed_str())).or_default() += 1;
+        }
+        let text = format!("{event:?}");
+        let kind = text.split([' ', '{', '(']).next().unwrap_or_default().to_owned();
+        *kinds.entry(Box::leak(kind.into_boxed_str())).or_default() += 1;
+    }
 }
 
 fn by_staker(w: &World, random: &mut Random, things: &Things) -> Option<(&'static str, Action)> {
@@ -468,9 +499,13 @@ fn run(seed: u64, blocks: u64, kinds: &mut BTreeMap<&'static str, u64>) {
         w.provider(who, price);
     }
     for _ in 0..blocks {
-        let mut events = Vec::new();
+        if random.chance(1) {
+            // A silence in which leases stall.
+            note(kinds, &w.pass(5, 900));
+        }
         if random.chance(60) {
-            events.extend(w.beat(random.below(700) + 1).events);
+            let done = w.beat(random.below(700) + 1);
+            note(kinds, &done.events);
         }
         let things = Things::of(&w);
         bend(&mut w, &mut random, &things);
@@ -486,16 +521,18 @@ fn run(seed: u64, blocks: u64, kinds: &mut BTreeMap<&'static str, u64>) {
             acts.extend(act);
         }
         let step = if random.chance(3) { random.below(30_000) + 1 } else { random.below(900) + 1 };
-        events.extend(w.block(step, acts).events);
-        for event in &events {
-            if let Event::LeaseClosed { reason, .. } = event {
-                let kind = format!("{reason:?}");
-                *kinds.entry(Box::leak(kind.into_boxed_str())).or_default() += 1;
-            }
-            let text = format!("{event:?}");
-            let kind = text.split([' ', '{', '(']).next().unwrap_or_default().to_owned();
-            *kinds.entry(Box::leak(kind.into_boxed_str())).or_default() += 1;
-        }
+        let txs: Vec<Tx> = acts
+            .into_iter()
+            .map(|(who, action)| {
+                let keys = view::delegated_keys(&w.state, &id(who));
+                let by = random.pick(&keys).filter(|_| random.chance(20)).map(|(key, _)| key);
+                match PEOPLE.into_iter().find(|who| by == Some(id(who))) {
+                    Some(by) => w.sign_as(by, who, action),
+                    None => w.sign(who, action),
+                }
+            })
+            .collect();
+        note(kinds, &w.block_of(step, &txs).events);
         if w.head().height.is_multiple_of(16) {
             let mut rebuilt = w.state.clone();
             rebuilt.apply(rebuild_derived(&w.state));
@@ -571,6 +608,9 @@ fn invariants_hold_after_every_block_of_random_actions() {
         "Undelivered",
         "Reclaimed",
         "OfferEnded",
+        "KeyGranted",
+        "KeyRevoked",
+        "PolicyChanged",
     ] {
         assert!(kinds.contains_key(kind), "{kind} never happened: {kinds:?}");
     }

@@ -53,6 +53,8 @@ pub(crate) struct World {
     pub(crate) proposer: AccountId,
     /// Nonces of transactions that were signed and are in no block yet.
     pending: BTreeSet<(AccountId, u64)>,
+    /// The same of delegated keys: account, key, nonce.
+    pending_by_key: BTreeSet<(AccountId, AccountId, u64)>,
 }
 
 impl World {
@@ -87,7 +89,13 @@ impl World {
         };
         let mut state = MemoryState::default();
         state.apply(genesis.changes().unwrap());
-        Self { state, chain: genesis.id(), proposer: id("val"), pending: BTreeSet::new() }
+        Self {
+            state,
+            chain: genesis.id(),
+            proposer: id("val"),
+            pending: BTreeSet::new(),
+            pending_by_key: BTreeSet::new(),
+        }
     }
 
     pub(crate) fn head(&self) -> Head {
@@ -126,18 +134,47 @@ impl World {
         Envelope { chain: self.chain, signer, nonce, max_fee, expires, action }
     }
 
+    /// As `who` acts: by its own key, or by the first of its members.
     pub(crate) fn sign(&mut self, who: &str, action: Action) -> Tx {
-        self.envelope(who, action).sign(&key(who))
+        let envelope = self.envelope(who, action);
+        let authority = view::authority(&self.state, &id(who));
+        let Some(policy) = authority.policy else { return envelope.sign(&key(who)) };
+        let members = PEOPLE.into_iter().filter(|who| policy.members.contains(&id(who)));
+        let members = members.take(usize::from(policy.threshold));
+        let signatures = members.map(|member| envelope.sign_member(&key(member))).collect();
+        envelope.gather(signatures)
+    }
+
+    /// Signed for `who` by a key that it has delegated to.
+    pub(crate) fn sign_as(&mut self, by: &str, who: &str, action: Action) -> Tx {
+        let record = view::delegated_key(&self.state, &id(who), &id(by));
+        let (mut nonce, used) = record.map_or((0, 0), |record| (record.nonce, record.nonces_used));
+        let first = nonce;
+        while nonce - first < 64 && used >> (nonce - first) & 1 == 1
+            || !self.pending_by_key.insert((id(who), id(by), nonce))
+        {
+            nonce += 1;
+        }
+        let envelope = Envelope {
+            chain: self.chain,
+            signer: id(who),
+            nonce,
+            max_fee: usd(1),
+            expires: Millis::MAX,
+            action,
+        };
+        envelope.sign_as(&key(by))
     }
 
     /// One block, `step` milliseconds after the last, with transactions that may be refused.
     pub(crate) fn block_of(&mut self, step: u64, txs: &[Tx]) -> Done {
         let mut block = BlockBuilder::new(&self.state, self.context(step)).unwrap();
-        let results: Vec<_> = txs.iter().map(|tx| block.push(tx)).collect();
+        let results: Vec<_> = txs.iter().map(|tx| block.push(tx).cloned()).collect();
         let outcome = block.finish();
         let events = outcome.all_events().cloned().collect();
         self.state.apply(outcome.changes);
         self.pending.clear();
+        self.pending_by_key.clear();
         if let Err(broken) = invariant::check(&self.state) {
             panic!("after block {}: {broken}", self.head().height);
         }
@@ -170,6 +207,7 @@ impl World {
         let Err(reject) = with.push(tx) else { panic!("{:?} was applied", tx.envelope.action) };
         assert_eq!(with.finish(), empty, "a refused transaction left a trace");
         self.pending.clear();
+        self.pending_by_key.clear();
         reject
     }
 

@@ -41,7 +41,7 @@ pub(crate) mod due;
 pub(crate) mod propose;
 pub(crate) mod tally;
 
-use crate::keys::{self, Record, Table};
+use crate::keys::{self, Listing, Record, Table};
 use borsh::{BorshDeserialize, BorshSerialize};
 use muster_types::{AccountId, Amount, Millis, ProposalId};
 use serde::{Deserialize, Serialize};
@@ -175,6 +175,7 @@ impl Record for Proposal {
     type Key = ProposalId;
     const KIND: &'static str = "proposal";
     const TABLE: Table<ProposalId, Self> = keys::PROPOSALS;
+    const LISTING: Listing = Listing::Always;
 
     fn entries(&self, key: &ProposalId, emit: &mut dyn FnMut(Vec<u8>)) {
         match self.status {
@@ -191,6 +192,7 @@ impl Record for Ballot {
     type Key = (ProposalId, AccountId);
     const KIND: &'static str = "ballot";
     const TABLE: Table<(ProposalId, AccountId), Self> = keys::BALLOTS;
+    const LISTING: Listing = Listing::Never;
 }
 
 #[cfg(test)]

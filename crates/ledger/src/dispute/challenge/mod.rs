@@ -46,7 +46,7 @@ pub(crate) mod vote;
 use crate::{
     Event, Reject,
     ctx::Ctx,
-    keys::{self, Record, Table},
+    keys::{self, Listing, Record, Table},
 };
 use borsh::{BorshDeserialize, BorshSerialize};
 use muster_types::{AccountId, Amount, DisputeId, Hash, JobId, LeaseId, Millis};
@@ -231,6 +231,7 @@ impl Record for Challenge {
     type Key = DisputeId;
     const KIND: &'static str = "challenge";
     const TABLE: Table<DisputeId, Self> = keys::CHALLENGES;
+    const LISTING: Listing = Listing::Always;
 
     fn entries(&self, key: &DisputeId, emit: &mut dyn FnMut(Vec<u8>)) {
         emit(keys::CHALLENGES_BY_LEASE.key(&(self.lease, *key)));
