@@ -10,8 +10,10 @@
 //! | open | more than 2/3 voted that the evidence is missing, or the deadline passed | void: no fault |
 //!
 //! An open dispute holds the settlement of both leases. A dispute opens while at least one of the
-//! two leases can still be challenged: while it is open, or unsettled and closed for less than
-//! `challenge_window_ms`.
+//! two leases can still be challenged: while it is open, or unsettled and its challenge window has
+//! not ended, which is `challenge_window_ms` from its end, or from the draw of its commitment where
+//! there is one to come, or that was later. A lease at level `dispute` is not disputed so, and at
+//! most [`crate::limits::LEASE_DISPUTES`] open disputes name one lease.
 //!
 //! It takes no deposit: a verdict always finds at least one of two differing claims wrong, so none
 //! could ever be lost. What a tenant that withholds its evidence can do is delay a settlement, by

@@ -65,8 +65,8 @@
 //! escrow's share for it. Not where the lease is stalled: then its provider is not there.
 //!
 //! A lease of a metered job is paid at most
-//! `floor(rate x committed fuel / (fuel_per_s x 3600 s))`, or the minimum charge where that is due
-//! and more; the rest of what was withheld goes back to the escrow when it is settled.
+//! `floor(rate x committed fuel / (fuel_per_s x 3600 s))`, or `floor(rate x min_charge_ms)` where its
+//! tenant closed it and that is more; the rest of what was withheld goes back to the escrow when it is settled.
 //!
 //! A closed lease is *settled* when its withheld pay is released or forfeited and its pledge is
 //! free again: at once where nothing is withheld for its results, else on `ResultAccept`, else

@@ -18,7 +18,8 @@
 //! fee = floor(pay x share_fee_max x max(0, share - share_fee_from) / (1 - share_fee_from))
 //! ```
 //!
-//! The provider bears it, and `share_fee_max_bps` is zero by default. A lease counts while it is
+//! where the share itself is rounded down to whole thousand-millionths, and is zero while nothing is
+//! leased. The provider bears it, and `share_fee_max_bps` is zero by default. A lease counts while it is
 //! open, so pay that is withheld and released later meets the share of that later moment; while
 //! nothing is leased, nobody has a share.
 //!

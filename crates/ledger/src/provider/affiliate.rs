@@ -1,6 +1,6 @@
 //! `AffiliateSet`, and who operates whom.
 //!
-//! An operator is an account that bonds; by default every provider is its own. A provider names
+//! An operator is an account whose bond is at least `provider_bond_min` when it confirms; by default every provider is its own. A provider names
 //! another in its profile (`operator`), and that account confirms it. Only both together count, so
 //! that nobody can push its share onto a competitor; and since both must declare it, affiliations
 //! only ever add to what is known of an operator. They are not followed further: an operator that

@@ -1,8 +1,7 @@
 //! Clearing by brute force: every order looks at every host, and everything is counted anew.
 
-use super::{
-    Host, Lease, Model, Money, Order, OrderEnd, Phase, Provider, Standing, money, ms, whole,
-};
+use super::{Host, Lease, Model, Money, Order, OrderEnd, Phase, Provider, Standing, money, whole};
+use muster_ledger::{job::Verification, market::CloseReason};
 use muster_market::{GIB, Terms};
 use muster_types::{Amount, Hash, LeaseId, OrderId, Rate, Resources};
 use num_traits::{ToPrimitive as _, Zero as _};
@@ -52,7 +51,7 @@ impl Model {
                 if self.leases_of(id).len() - had == wanted {
                     break 'hosts;
                 }
-                let host = self.hosts.iter().find(|one| one.id == host).expect("listed").clone();
+                let host = self.hosts.find(|one| one.id == host).expect("listed").clone();
                 if !self.has_room(&order, &host, rate) {
                     break;
                 }
@@ -64,13 +63,13 @@ impl Model {
             self.leases = before;
         }
         if filled {
-            let order = self.orders.iter_mut().find(|one| one.id == *id).expect("it exists");
+            let order = self.orders.find_mut(|one| one.id == *id).expect("it exists");
             order.ended = Some(OrderEnd::Filled);
         }
     }
 
     fn provider_of(&self, host: &Host) -> &Provider {
-        self.providers.iter().find(|one| one.id == host.id.provider).expect("a host has one")
+        self.provider(&host.id.provider).expect("a host has one")
     }
 
     /// All leases that an order was ever granted.
@@ -85,7 +84,7 @@ impl Model {
         let stands = provider.standing == Standing::Active
             && host.offered_at < self.height
             && spec.offered_until.0 > self.now
-            && spec.offered_until.0 >= self.now + ms(terms.min_duration);
+            && spec.offered_until.0 >= self.now + terms.min_duration.0;
         let region = &provider.profile.region;
         let mut attributes = provider.profile.attributes.clone();
         attributes.extend(spec.attributes.clone());
@@ -121,7 +120,7 @@ impl Model {
             && request.bandwidth_bps <= spec.capacity.bandwidth_bps
             && request.gpu.count == 0;
         let provider = self.provider_of(host);
-        let free = &provider.bond - self.pledged(&provider.id);
+        let free = self.bond_free(&provider.id);
         let backed = self.pledge(rate) + money(order.terms.min_bond) <= free;
         let spread = &order.terms.spread;
         let below = |limit: u32, same: &dyn Fn(&Lease) -> bool| {
@@ -129,8 +128,8 @@ impl Model {
             limit == 0 || open.filter(|lease| same(lease)).count() < limit as usize
         };
         let region = |lease: &Lease| {
-            let of = |one: &&Provider| one.id == lease.host.provider;
-            self.providers.iter().find(of).expect("a lease has one").profile.region.clone()
+            let provider = self.provider(&lease.host.provider);
+            provider.expect("a lease has one").profile.region.clone()
         };
         fits && backed
             && below(spread.per_host, &|lease| lease.host == host.id)
@@ -140,13 +139,15 @@ impl Model {
 
     fn grant(&mut self, order: &Order, host: &Host, rate: Rate) {
         let index = u32::try_from(self.leases_of(&order.id).len()).expect("few leases");
-        let job = order.job.and_then(|id| self.jobs.iter().find(|job| job.id == id));
-        let withholds =
-            job.is_some_and(|job| job.spec.verification != muster_ledger::job::Verification::None);
+        let job = order.job.map(|id| self.job(&id).expect("an order's job exists"));
+        let verification = job.map_or(Verification::None, |job| job.spec.verification);
         let request = &order.terms.request;
         self.leases.push(Lease {
             id: LeaseId::derive(&order.id, index),
             order: order.id,
+            escrow: order.escrow,
+            job: order.job,
+            tenant: order.tenant,
             host: host.id,
             rate,
             pledge: self.pledge(rate),
@@ -157,10 +158,15 @@ impl Model {
                 bandwidth_bps: request.bandwidth_bps,
                 gpus: Vec::new(),
             },
-            withholds,
+            verification,
+            guaranteed_until: host.spec.offered_until.0,
+            reclaim_notice: None,
+            fuel_per_s: 0,
             phase: Phase::Granted,
+            granted_at: self.now,
             seen_steady: self.steady,
             seen_height: self.height,
+            rejectable_until: 0,
             covered: 0,
             accrued: Money::zero(),
             shortfall: Money::zero(),
@@ -171,10 +177,14 @@ impl Model {
     }
 
     /// The risk premium of a provider, in hundredths of a per cent.
-    fn premium(&self, provider: &Provider) -> Money {
+    pub(super) fn premium(&self, provider: &Provider) -> Money {
         let params = &self.params;
         let granted = self.leases.iter().filter(|one| one.host.provider == provider.id).count();
         let leases = whole((granted as u64).max(10));
+        let refused = self.ended(
+            |lease| lease.host.provider == provider.id,
+            |reason| matches!(reason, CloseReason::ReadyRejected | CloseReason::Undelivered),
+        );
         let unpaid = (money(params.newcomer_fees) - &provider.fees_paid).max(Money::zero());
         let newcomer =
             whole(u64::from(params.newcomer_premium_bps)) * unpaid / money(params.newcomer_fees);
@@ -182,7 +192,21 @@ impl Model {
         let total = newcomer.floor()
             + each(params.risk_broken_bps, provider.broken)
             + each(params.risk_missed_bps, provider.missed)
+            + each(params.risk_refused_bps, refused)
             + whole(u64::from(params.risk_dispute_bps)) * whole(provider.lost);
         total.min(whole(u64::from(params.risk_max_bps)))
+    }
+
+    /// How many of some leases have ended so.
+    pub(super) fn ended(
+        &self,
+        of: impl Fn(&Lease) -> bool,
+        so: impl Fn(CloseReason) -> bool,
+    ) -> u64 {
+        let ended = |lease: &&Lease| match lease.phase {
+            Phase::Closed { reason, .. } => so(reason),
+            _ => false,
+        };
+        self.leases.iter().filter(|lease| of(lease)).filter(ended).count() as u64
     }
 }

@@ -1,14 +1,21 @@
 //! Disputes between two signed claims.
 
-use super::{Dispute, Model, Outcome, Phase, Refused, ms, must};
-use muster_ledger::{dispute::Claim, job::TaskOutput, market::CloseReason};
+use super::{Dispute, Model, Outcome, Phase, Refused, Verdict, is_fault, must};
+use muster_ledger::{
+    dispute::Claim,
+    job::{TaskOutput, Verification},
+    market::CloseReason,
+};
 use muster_types::{AccountId, DisputeId, JobId, LeaseId, TxId};
 
 impl Model {
-    /// Whether an open dispute names a lease.
-    pub(super) fn is_disputed(&self, id: &LeaseId) -> bool {
-        let names = |dispute: &Dispute| dispute.claims.iter().any(|(lease, _)| lease == id);
-        self.disputes.iter().any(|dispute| dispute.open && names(dispute))
+    /// Whether a lease can still be challenged: it is open, or its window has not ended.
+    pub(super) fn can_be_challenged(&self, id: &LeaseId) -> bool {
+        let lease = self.lease(id).expect("the lease exists");
+        let window = self.params.challenge_window_ms.0;
+        let inside =
+            lease.window_from().is_none_or(|from| self.steady.saturating_sub(from) < window);
+        lease.is_open() || !lease.is_settled() && inside
     }
 
     pub(super) fn dispute_open(
@@ -20,7 +27,7 @@ impl Model {
         evidence: &str,
     ) -> Outcome {
         must(evidence.len() <= 1024)?;
-        let job = self.jobs.iter().find(|one| one.id == *job_id).ok_or(Refused)?.clone();
+        let job = self.job(job_id)?;
         must(job.tenant == who)?;
         let [first, second] = claims;
         must(first.task == second.task && first.result != second.result)?;
@@ -30,17 +37,12 @@ impl Model {
         let mut challengeable = false;
         for claim in claims {
             let lease = self.lease(&claim.lease)?;
-            must(self.order_of(lease).job == Some(*job_id))?;
+            must(lease.job == Some(*job_id) && lease.verification != Verification::Dispute)?;
             must(claim.is_signed_by(&self.chain, &lease.host.provider))?;
-            let window = ms(self.params.challenge_window_ms);
-            challengeable |= match lease.phase {
-                Phase::Closed { settled, .. } => {
-                    !settled && self.steady - lease.seen_steady < window
-                }
-                _ => true,
-            };
+            challengeable |= self.can_be_challenged(&claim.lease);
             let names = |dispute: &&Dispute| {
-                dispute.open && dispute.claims.iter().any(|(lease, _)| *lease == claim.lease)
+                dispute.verdict == Verdict::None
+                    && dispute.claims.iter().any(|(lease, _)| *lease == claim.lease)
             };
             must(self.disputes.iter().filter(names).count() < 16)?;
         }
@@ -50,8 +52,8 @@ impl Model {
             opener: who,
             claims: [(first.lease, first.result), (second.lease, second.result)],
             votes: Vec::new(),
-            deadline: self.steady + ms(self.params.dispute_timeout_ms),
-            open: true,
+            deadline: self.steady + self.params.dispute_timeout_ms.0,
+            verdict: Verdict::None,
         });
         Ok(())
     }
@@ -64,8 +66,9 @@ impl Model {
     ) -> Outcome {
         must(self.validators.contains(&who))?;
         let all = self.validators.len();
-        let dispute = self.disputes.iter_mut().find(|one| one.id == *id).ok_or(Refused)?;
-        must(dispute.open && !dispute.votes.iter().any(|(voter, _)| *voter == who))?;
+        let dispute = self.disputes.find_mut(|one| one.id == *id).ok_or(Refused)?;
+        must(dispute.verdict == Verdict::None)?;
+        must(!dispute.votes.iter().any(|(voter, _)| *voter == who))?;
         dispute.votes.push((who, output));
         let agreed = dispute.votes.iter().filter(|(_, vote)| *vote == output).count();
         if agreed * 3 > all * 2 {
@@ -76,7 +79,8 @@ impl Model {
 
     pub(super) fn disputes_due(&mut self) {
         let steady = self.steady;
-        let late = |dispute: &&Dispute| dispute.open && dispute.deadline <= steady;
+        let late =
+            |dispute: &&Dispute| dispute.verdict == Verdict::None && dispute.deadline <= steady;
         let mut late: Vec<_> =
             self.disputes.iter().filter(late).map(|one| (one.deadline, one.id)).collect();
         late.sort_unstable();
@@ -86,8 +90,8 @@ impl Model {
     }
 
     fn dispute_end(&mut self, id: &DisputeId, verdict: Option<TaskOutput>) {
-        let dispute = self.disputes.iter_mut().find(|one| one.id == *id).expect("it exists");
-        dispute.open = false;
+        let dispute = self.disputes.find_mut(|one| one.id == *id).expect("it exists");
+        dispute.verdict = verdict.map_or(Verdict::Void, Verdict::Judged);
         let dispute = dispute.clone();
         for (lease_id, claimed) in dispute.claims {
             if verdict.is_some_and(|verdict| verdict != claimed) {
@@ -99,19 +103,17 @@ impl Model {
         }
     }
 
-    fn punish(&mut self, id: &LeaseId, reporter: AccountId) {
-        let lease = self.lease(id).expect("the lease exists").clone();
-        let provider = self.provider_mut(&lease.host.provider).expect("it exists");
-        provider.lost += 1;
-        if let Phase::Closed { reason, .. } = lease.phase
-            && matches!(reason, CloseReason::TenantClosed | CloseReason::OutOfFunds)
-        {
-            provider.broken += 1;
+    /// Fraud.
+    pub(super) fn punish(&mut self, id: &LeaseId, reporter: AccountId) {
+        let lease = self.lease(id).expect("the lease exists");
+        let (provider, phase) = (lease.host.provider, lease.phase);
+        self.lost_dispute(&provider);
+        match phase {
+            Phase::Closed { reason, .. } if is_fault(reason) => {}
+            Phase::Closed { .. } => self.broke_lease(&provider),
+            _ => self.close(id, CloseReason::ProviderFraud),
         }
-        if lease.is_open() {
-            self.close(id, CloseReason::ProviderFraud);
-        }
-        if !self.lease(id).expect("it exists").is_settled() {
+        if self.is_ending(id) {
             self.slash(id, CloseReason::ProviderFraud, Some(reporter));
             self.settle_for_good(id, true);
         }

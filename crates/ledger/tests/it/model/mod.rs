@@ -6,22 +6,34 @@
 //! copy away. Where the ledger keeps a number, the model counts it.
 
 mod act;
+mod bond;
+mod challenge;
 mod clear;
 mod compare;
 mod dispute;
+mod due;
+mod escrow;
+mod job;
 mod lease;
+mod list;
 mod pay;
+mod provider;
+mod share;
 
+pub(crate) use challenge::{Challenge, Stage};
+pub(crate) use compare::status;
+use list::List;
 use muster_ledger::{
     Action, BlockContext, Genesis, Params, ProviderProfile,
-    job::{JobSpec, TaskOutput},
+    bond::DutyKind,
+    job::{JobSpec, TaskOutput, Verification},
     market::{CloseReason, Commitment},
     provider::HostSpec,
 };
 use muster_market::Terms;
 use muster_types::{
-    AccountId, Amount, Asset, DisputeId, EscrowId, Hash, HostId, JobId, LeaseId, Millis, OrderId,
-    Rate, TxId,
+    AccountId, Amount, Asset, DisputeId, EscrowId, Hash, HostId, JobId, LeaseId, OrderId, Rate,
+    TxId,
 };
 use num_rational::BigRational;
 use num_traits::Zero as _;
@@ -36,6 +48,11 @@ pub(crate) fn money(amount: Amount) -> Money {
 
 pub(crate) fn whole(number: u64) -> Money {
     Money::from_integer(number.into())
+}
+
+/// `bps` hundredths of a per cent.
+pub(crate) fn part(bps: u32) -> Money {
+    whole(u64::from(bps)) / whole(10_000)
 }
 
 /// `rate x ms / 1 h`, exactly.
@@ -54,8 +71,9 @@ pub(crate) fn must(condition: bool) -> Outcome {
     if condition { Ok(()) } else { Err(Refused) }
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Person {
+    pub(crate) id: AccountId,
     pub(crate) usd: Money,
     pub(crate) mst: Money,
     /// Every nonce that was ever used.
@@ -69,6 +87,7 @@ pub(crate) enum Standing {
     Draining,
     Unbonding { until: u64 },
     Gone,
+    Jailed { until: u64 },
 }
 
 #[derive(Clone, Debug)]
@@ -76,12 +95,49 @@ pub(crate) struct Provider {
     pub(crate) id: AccountId,
     pub(crate) profile: ProviderProfile,
     pub(crate) standing: Standing,
-    pub(crate) bond: Money,
-    pub(crate) slashed: Money,
     pub(crate) broken: u64,
+    pub(crate) broken_in_a_row: u64,
+    pub(crate) jailed_until: u64,
     pub(crate) missed: u64,
     pub(crate) lost: u64,
     pub(crate) fees_paid: Money,
+}
+
+/// What an account has at stake, what unbonds not included.
+#[derive(Clone, Debug)]
+pub(crate) struct Bond {
+    pub(crate) owner: AccountId,
+    pub(crate) amount: Money,
+    pub(crate) slashed: Money,
+    /// (how much, until when), oldest first.
+    pub(crate) unbonding: Vec<(Money, u64)>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Duty {
+    pub(crate) owner: AccountId,
+    pub(crate) kind: DutyKind,
+    pub(crate) pledge: Money,
+    pub(crate) since: u64,
+    pub(crate) leaving: Option<u64>,
+}
+
+/// What an auditor signed about a provider.
+#[derive(Clone, Debug)]
+pub(crate) struct Signed {
+    pub(crate) provider: AccountId,
+    pub(crate) auditor: AccountId,
+    pub(crate) attributes: BTreeMap<String, String>,
+    pub(crate) at: u64,
+    pub(crate) until: u64,
+}
+
+/// An operator's word that a provider is its own.
+#[derive(Clone, Debug)]
+pub(crate) struct Affiliation {
+    pub(crate) operator: AccountId,
+    pub(crate) provider: AccountId,
+    pub(crate) since: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -101,7 +157,6 @@ pub(crate) struct Escrow {
     /// Who put in how much, and how much of it is left: exact, in proportion.
     pub(crate) deposits: Vec<(AccountId, Money, Money)>,
     pub(crate) balance: Money,
-    pub(crate) paid: Money,
     pub(crate) refunded: Money,
 }
 
@@ -133,27 +188,43 @@ pub(crate) struct Order {
     pub(crate) ended: Option<OrderEnd>,
 }
 
+/// How a lease serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Service {
+    Plain,
+    Updating { since: u64 },
+    Reclaiming { until: u64 },
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     Granted,
-    Active,
-    Stalled { since: u64 },
-    Closed { reason: CloseReason, settled: bool },
+    Serving(Service),
+    Stalled { since: u64, was: Service },
+    Closed { reason: CloseReason, at: u64, settled: bool },
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct Lease {
     pub(crate) id: LeaseId,
     pub(crate) order: OrderId,
+    pub(crate) escrow: EscrowId,
+    pub(crate) job: Option<JobId>,
+    pub(crate) tenant: AccountId,
     pub(crate) host: HostId,
     pub(crate) rate: Rate,
     pub(crate) pledge: Money,
     pub(crate) takes: muster_types::Resources,
-    /// Whether pay waits for a verdict.
-    pub(crate) withholds: bool,
+    pub(crate) verification: Verification,
+    pub(crate) guaranteed_until: u64,
+    pub(crate) reclaim_notice: Option<u64>,
+    /// Zero where the lease is not metered.
+    pub(crate) fuel_per_s: u64,
     pub(crate) phase: Phase,
+    pub(crate) granted_at: u64,
     pub(crate) seen_steady: u64,
     pub(crate) seen_height: u64,
+    pub(crate) rejectable_until: u64,
     pub(crate) covered: u64,
     pub(crate) accrued: Money,
     pub(crate) shortfall: Money,
@@ -169,7 +240,14 @@ pub(crate) struct Dispute {
     pub(crate) claims: [(LeaseId, TaskOutput); 2],
     pub(crate) votes: Vec<(AccountId, Option<TaskOutput>)>,
     pub(crate) deadline: u64,
-    pub(crate) open: bool,
+    pub(crate) verdict: Verdict,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    None,
+    Judged(TaskOutput),
+    Void,
 }
 
 /// The whole world of the model.
@@ -184,25 +262,33 @@ pub(crate) struct Model {
     pub(crate) previous_beacon: Hash,
     pub(crate) proposer: AccountId,
     pub(crate) validators: Vec<AccountId>,
-    pub(crate) people: BTreeMap<AccountId, Person>,
-    pub(crate) providers: Vec<Provider>,
-    pub(crate) hosts: Vec<Host>,
-    pub(crate) escrows: Vec<Escrow>,
-    pub(crate) jobs: Vec<Job>,
-    pub(crate) orders: Vec<Order>,
-    pub(crate) leases: Vec<Lease>,
-    pub(crate) disputes: Vec<Dispute>,
+    pub(crate) people: List<Person>,
+    pub(crate) providers: List<Provider>,
+    pub(crate) bonds: List<Bond>,
+    pub(crate) duties: List<Duty>,
+    pub(crate) signed: List<Signed>,
+    pub(crate) affiliations: List<Affiliation>,
+    pub(crate) hosts: List<Host>,
+    pub(crate) escrows: List<Escrow>,
+    pub(crate) jobs: List<Job>,
+    pub(crate) orders: List<Order>,
+    pub(crate) leases: List<Lease>,
+    pub(crate) disputes: List<Dispute>,
+    pub(crate) challenges: List<Challenge>,
     /// The block's fees, not paid out yet.
     pub(crate) pot: Money,
+    /// All fees that were paid out.
+    pub(crate) fees: Money,
     pub(crate) burned: Money,
 }
 
 impl Model {
     pub(crate) fn new(genesis: &Genesis) -> Self {
-        let people = genesis.balances.iter().map(|(id, balance)| {
+        let mut people = List::default();
+        for (id, balance) in &genesis.balances {
             let (usd, mst) = (money(balance.usd), money(balance.mst));
-            (*id, Person { usd, mst, used: BTreeSet::new() })
-        });
+            people.push(Person { id: *id, usd, mst, used: BTreeSet::new() });
+        }
         Self {
             params: genesis.params.clone(),
             chain: genesis.id(),
@@ -213,15 +299,21 @@ impl Model {
             previous_beacon: Hash::ZERO,
             proposer: AccountId::default(),
             validators: genesis.validators.clone(),
-            people: people.collect(),
-            providers: Vec::new(),
-            hosts: Vec::new(),
-            escrows: Vec::new(),
-            jobs: Vec::new(),
-            orders: Vec::new(),
-            leases: Vec::new(),
-            disputes: Vec::new(),
+            people,
+            providers: List::default(),
+            bonds: List::default(),
+            duties: List::default(),
+            signed: List::default(),
+            affiliations: List::default(),
+            hosts: List::default(),
+            escrows: List::default(),
+            jobs: List::default(),
+            orders: List::default(),
+            leases: List::default(),
+            disputes: List::default(),
+            challenges: List::default(),
             pot: Money::zero(),
+            fees: Money::zero(),
             burned: Money::zero(),
         }
     }
@@ -249,7 +341,7 @@ impl Model {
 
     /// The envelope: the nonce is good once and within the window, the fee is paid.
     fn admit(&mut self, by: &Sent) -> Outcome {
-        let person = self.people.get_mut(&by.signer).ok_or(Refused)?;
+        let person = self.people.find_mut(|one| one.id == by.signer).ok_or(Refused)?;
         let lowest = (0..).find(|nonce| !person.used.contains(nonce)).unwrap_or(0);
         must(by.nonce >= lowest && by.nonce < lowest + 64)?;
         must(person.used.insert(by.nonce))?;
@@ -257,7 +349,7 @@ impl Model {
         self.take(by.signer, Asset::Usd, &by.fee)?;
         self.pot += &by.fee;
         if by.signer != self.proposer
-            && let Some(provider) = self.providers.iter_mut().find(|one| one.id == by.signer)
+            && let Some(provider) = self.providers.find_mut(|one| one.id == by.signer)
         {
             provider.fees_paid += &by.fee;
         }
@@ -265,7 +357,7 @@ impl Model {
     }
 
     pub(crate) fn take(&mut self, from: AccountId, asset: Asset, amount: &Money) -> Outcome {
-        let person = self.people.get_mut(&from).ok_or(Refused)?;
+        let person = self.people.find_mut(|one| one.id == from).ok_or(Refused)?;
         let balance = match asset {
             Asset::Usd => &mut person.usd,
             Asset::Mst => &mut person.mst,
@@ -279,7 +371,11 @@ impl Model {
         if amount.is_zero() {
             return;
         }
-        let person = self.people.entry(to).or_default();
+        if self.people.find(|one| one.id == to).is_none() {
+            let (usd, mst) = (Money::zero(), Money::zero());
+            self.people.push(Person { id: to, usd, mst, used: BTreeSet::new() });
+        }
+        let person = self.people.find_mut(|one| one.id == to).expect("just made");
         match asset {
             Asset::Usd => person.usd += amount,
             Asset::Mst => person.mst += amount,
@@ -287,44 +383,42 @@ impl Model {
     }
 
     pub(crate) fn order(&self, id: &OrderId) -> Result<&Order, Refused> {
-        self.orders.iter().find(|order| order.id == *id).ok_or(Refused)
+        self.orders.find(|order| order.id == *id).ok_or(Refused)
     }
 
     pub(crate) fn lease(&self, id: &LeaseId) -> Result<&Lease, Refused> {
-        self.leases.iter().find(|lease| lease.id == *id).ok_or(Refused)
+        self.leases.find(|lease| lease.id == *id).ok_or(Refused)
     }
 
     pub(crate) fn lease_mut(&mut self, id: &LeaseId) -> &mut Lease {
-        self.leases.iter_mut().find(|lease| lease.id == *id).expect("the lease exists")
+        self.leases.find_mut(|lease| lease.id == *id).expect("the lease exists")
     }
 
     pub(crate) fn escrow(&self, id: &EscrowId) -> Result<&Escrow, Refused> {
-        self.escrows.iter().find(|escrow| escrow.id == *id).ok_or(Refused)
+        self.escrows.find(|escrow| escrow.id == *id).ok_or(Refused)
     }
 
     pub(crate) fn escrow_mut(&mut self, id: &EscrowId) -> &mut Escrow {
-        self.escrows.iter_mut().find(|escrow| escrow.id == *id).expect("the escrow exists")
+        self.escrows.find_mut(|escrow| escrow.id == *id).expect("the escrow exists")
     }
 
-    pub(crate) fn provider_mut(&mut self, id: &AccountId) -> Result<&mut Provider, Refused> {
-        self.providers.iter_mut().find(|provider| provider.id == *id).ok_or(Refused)
+    pub(crate) fn job(&self, id: &JobId) -> Result<&Job, Refused> {
+        self.jobs.find(|job| job.id == *id).ok_or(Refused)
     }
 
-    /// The order of a lease.
-    pub(crate) fn order_of(&self, lease: &Lease) -> &Order {
-        self.order(&lease.order).expect("a lease has an order")
+    pub(crate) fn provider(&self, id: &AccountId) -> Result<&Provider, Refused> {
+        self.providers.find(|provider| provider.id == *id).ok_or(Refused)
     }
 
-    /// The leases of an escrow.
-    pub(crate) fn leases_on(&self, escrow: &EscrowId) -> Vec<LeaseId> {
-        let on = |lease: &&Lease| self.order_of(lease).escrow == *escrow;
-        self.leases.iter().filter(on).map(|lease| lease.id).collect()
+    pub(crate) fn provider_mut(&mut self, id: &AccountId) -> &mut Provider {
+        self.providers.find_mut(|provider| provider.id == *id).expect("the provider exists")
     }
 
-    /// What a provider's leases have pledged of its bond.
-    pub(crate) fn pledged(&self, provider: &AccountId) -> Money {
-        let of = self.leases.iter().filter(|lease| lease.host.provider == *provider);
-        of.map(|lease| lease.pledge.clone()).sum()
+    /// The leases of an escrow, by id.
+    pub(crate) fn leases_on(&self, escrow: &EscrowId) -> Vec<&Lease> {
+        let mut on: Vec<_> = self.leases.iter().filter(|lease| lease.escrow == *escrow).collect();
+        on.sort_by_key(|lease| lease.id);
+        on
     }
 
     /// Leases of a provider that are not settled.
@@ -343,9 +437,45 @@ impl Lease {
         matches!(self.phase, Phase::Closed { settled: true, .. })
     }
 
+    pub(crate) fn is_serving(&self) -> bool {
+        matches!(self.phase, Phase::Serving(_))
+    }
+
     /// Earned and held back.
     pub(crate) fn withheld(&self) -> Money {
         if self.is_settled() { Money::zero() } else { &self.accrued - &self.paid }
+    }
+
+    /// Whether its results stand by a commitment that a draw makes final.
+    pub(crate) fn is_drawn(&self) -> bool {
+        matches!(self.verification, Verification::Audit { .. } | Verification::Dispute)
+    }
+
+    /// Steady time from which the challenge window of a closed lease runs; none while a draw is
+    /// due.
+    pub(crate) fn window_from(&self) -> Option<u64> {
+        match &self.commitment {
+            Some(made) if self.is_drawn() => {
+                made.draw.map(|draw| draw.steady.0.max(self.seen_steady))
+            }
+            _ => Some(self.seen_steady),
+        }
+    }
+}
+
+/// Whether an end is its provider's fault.
+pub(crate) fn is_fault(reason: CloseReason) -> bool {
+    match reason {
+        CloseReason::ProviderNotReady
+        | CloseReason::ProviderStalled
+        | CloseReason::ProviderExit
+        | CloseReason::ProviderFraud => true,
+        CloseReason::TenantClosed
+        | CloseReason::OutOfFunds
+        | CloseReason::ReadyRejected
+        | CloseReason::Undelivered
+        | CloseReason::Reclaimed
+        | CloseReason::OfferEnded => false,
     }
 }
 
@@ -355,8 +485,4 @@ pub(crate) struct Sent {
     pub(crate) nonce: u64,
     pub(crate) fee: Money,
     pub(crate) max_fee: Money,
-}
-
-pub(crate) fn ms(time: Millis) -> u64 {
-    time.0
 }

@@ -1,6 +1,7 @@
 //! Streams: coverage, settlement of an escrow, shortfalls, release.
 
-use super::{Model, Money, Phase, charge, ms};
+use super::{Model, Money, Phase, Verdict, charge};
+use muster_ledger::job::Verification;
 use muster_types::{Asset, EscrowId, LeaseId};
 use num_traits::Zero as _;
 
@@ -8,11 +9,11 @@ impl Model {
     /// Judges the time since a lease was last seen; gives it where it is covered.
     pub(super) fn cover(&mut self, id: &LeaseId) -> Option<u64> {
         let (steady, height) = (self.steady, self.height);
-        let longest = ms(self.params.heartbeat_gap_max_ms);
+        let longest = self.params.heartbeat_gap_max_ms.0;
         let lease = self.lease_mut(id);
         let gap = steady - lease.seen_steady;
         (lease.seen_steady, lease.seen_height) = (steady, height);
-        if lease.phase != Phase::Active || gap > longest {
+        if !lease.is_serving() || gap > longest {
             return None;
         }
         lease.covered += gap;
@@ -25,16 +26,15 @@ impl Model {
         charge(lease.rate, covered).floor() - &lease.accrued - &lease.shortfall
     }
 
-    /// What the other active streams could claim for their time up to `horizon`.
+    /// What the other serving streams could claim for their time up to `horizon`.
     fn claims(&self, escrow: &EscrowId, horizon: u64, but: &[LeaseId]) -> Money {
-        let longest = ms(self.params.heartbeat_gap_max_ms);
+        let longest = self.params.heartbeat_gap_max_ms.0;
         let mut total = Money::zero();
-        for id in self.leases_on(escrow) {
-            let lease = self.lease(&id).expect("listed");
-            let alive = lease.phase == Phase::Active && self.steady - lease.seen_steady <= longest;
-            if alive && !but.contains(&id) {
+        for lease in self.leases_on(escrow) {
+            let alive = lease.is_serving() && self.steady - lease.seen_steady <= longest;
+            if alive && !but.contains(&lease.id) {
                 let more = horizon.saturating_sub(lease.seen_steady);
-                total += self.due(&id, lease.covered + more);
+                total += self.due(&lease.id, lease.covered + more);
             }
         }
         total
@@ -52,12 +52,11 @@ impl Model {
             let late = self.due(lease_id, covered) - &due;
             dues.push((*lease_id, due, late));
         }
-        let total_due: Money = dues.iter().map(|(_, due, _)| due.clone()).sum();
+        let total_due: Money = dues.iter().map(|(_, due, _)| due).sum();
         let but: Vec<LeaseId> = touched.iter().map(|(lease, _)| *lease).collect();
         let claims = self.claims(id, horizon, &but);
         let total = total_due + &claims;
         let available = escrow.balance;
-        // While nothing is short, what others could claim matters only if it cannot all be paid.
         let in_full = total <= available;
         let mut short = false;
         for (lease_id, due, late) in dues {
@@ -72,8 +71,7 @@ impl Model {
         if short && escrow.short_since.is_none() {
             escrow.short_since = Some(steady);
         }
-        let waits = if escrow.short_since.is_none() { in_full } else { claims.is_zero() };
-        if waits {
+        if claims.is_zero() {
             self.pay_shortfalls(id);
         }
     }
@@ -82,14 +80,11 @@ impl Model {
     pub(super) fn pay_shortfalls(&mut self, id: &EscrowId) {
         let escrow = self.escrow(id).expect("the escrow exists").clone();
         let Some(horizon) = escrow.short_since else { return };
-        let owed: Vec<(LeaseId, Money)> = self
-            .leases_on(id)
-            .into_iter()
-            .filter(|lease| self.lease(lease).expect("listed").is_open())
-            .map(|lease| (lease, self.lease(&lease).expect("listed").shortfall.clone()))
-            .collect();
-        let total: Money = owed.iter().map(|(_, owed)| owed.clone()).sum::<Money>()
-            + self.claims(id, horizon, &[]);
+        let open = self.leases_on(id).into_iter().filter(|lease| lease.is_open());
+        let owed: Vec<(LeaseId, Money)> =
+            open.map(|lease| (lease.id, lease.shortfall.clone())).collect();
+        let total =
+            owed.iter().map(|(_, owed)| owed).sum::<Money>() + self.claims(id, horizon, &[]);
         let available = escrow.balance;
         let in_full = total <= available;
         for (lease, owed) in owed {
@@ -105,25 +100,43 @@ impl Model {
         }
     }
 
-    /// Moves money from an escrow's balance to a lease: paid at once, or withheld.
+    /// Moves money from an escrow's balance to a lease, where it is withheld until it vests.
     fn earn(&mut self, id: &LeaseId, amount: &Money) {
+        let steady = self.steady;
         let lease = self.lease_mut(id);
         lease.accrued += amount;
-        let withholds = lease.withholds;
-        let escrow = self.order_of(self.lease(id).expect("the lease exists")).escrow;
+        let vests = lease.verification == Verification::None && steady >= lease.rejectable_until;
+        let (escrow, withheld) = (lease.escrow, lease.withheld());
         self.escrow_mut(&escrow).balance -= amount;
-        if !withholds {
-            self.pay_out(id, amount);
+        if vests {
+            self.pay_out(id, &withheld);
         }
     }
 
-    /// Pays a provider.
+    /// Pays a provider, less the fee on its operator's share.
     pub(super) fn pay_out(&mut self, id: &LeaseId, amount: &Money) {
         let lease = self.lease_mut(id);
         lease.paid += amount;
         let provider = lease.host.provider;
-        let escrow = self.order_of(self.lease(id).expect("the lease exists")).escrow;
-        self.escrow_mut(&escrow).paid += amount;
-        self.give(provider, Asset::Usd, amount);
+        let fee = self.share_fee(&provider, amount);
+        self.give(provider, Asset::Usd, &(amount - &fee));
+        self.pot += fee;
+    }
+
+    /// Whether an open dispute names a lease, or an open challenge is about it.
+    pub(super) fn is_disputed(&self, id: &LeaseId) -> bool {
+        if self.challenges.find(|one| one.lease == *id && one.is_open()).is_some() {
+            return true;
+        }
+        let open = self.disputes.iter().filter(|dispute| dispute.verdict == Verdict::None);
+        open.flat_map(|dispute| &dispute.claims).any(|(lease, _)| lease == id)
+    }
+
+    /// Whether a lease is closed and its pay and pledge are not dealt with.
+    pub(super) fn is_ending(&self, id: &LeaseId) -> bool {
+        matches!(
+            self.lease(id).expect("the lease exists").phase,
+            Phase::Closed { settled: false, .. }
+        )
     }
 }
