@@ -14,9 +14,9 @@ use muster_ledger::{
     invariant, rebuild_derived,
 };
 use muster_types::{
-    AccountId, Amount, Asset, Envelope, Hash, LeaseId, Millis, SecretKey, Signature, codec,
+    AccountId, Amount, Asset, Auth, Envelope, Hash, LeaseId, Millis, Rate, SecretKey, Signature,
+    codec,
 };
-use num_traits::Zero as _;
 use num_traits::Zero as _;
 use rand_chacha::{
     ChaCha8Rng,
@@ -170,6 +170,9 @@ fn params(seed: u64) -> Params {
         min_charge_ms: Millis(1_500 * (seed % 3)),
         challenge_bond: Amount::from_units(1),
         bisect_arity: 3,
+        // Queues cost nothing here: the rest of an escrow's money is followed to the nano.
+        fee_per_visit: Amount::ZERO,
+        rent_per_lease: Rate::ZERO,
         ..Params::default()
     }
 }
@@ -286,7 +289,7 @@ impl Run {
         let max_fee = if self.chance(2) { Amount::ZERO } else { Amount::from_units(1) };
         let (chain, expires) = (self.chain, Millis::MAX);
         let envelope = Envelope { chain, signer, nonce, max_fee, expires, action };
-        Tx { envelope, signature: Signature([0; 64]) }
+        Tx { envelope, auth: Auth::Own(Signature([0; 64])) }
     }
 
     fn sent(&self, tx: &Tx) -> Sent {

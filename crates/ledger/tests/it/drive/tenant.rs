@@ -4,6 +4,7 @@ use super::Run;
 use muster_ledger::{
     Action,
     job::{ChainStart, JobKind, JobSpec, Verification},
+    market::Mode,
 };
 use muster_market::{GIB, Request, Spread, Terms};
 use muster_types::{AccountId, Amount, EscrowId, Hash, LeaseId, Millis, Rate};
@@ -88,7 +89,18 @@ impl Run {
         let deadline = Millis(self.model.now + self.below(20_000));
         let (job, terms) = (job.map(|(job, _)| job), self.terms());
         let manifest = Hash([2; 32]);
-        Some((owner, Action::OrderPlace { escrow, job, terms, deadline, manifest }))
+        Some((
+            owner,
+            Action::OrderPlace {
+                escrow,
+                job,
+                terms,
+                deadline,
+                manifest,
+                mode: Mode::Standing,
+                reauction: false,
+            },
+        ))
     }
 
     fn terms(&mut self) -> Terms {

@@ -79,12 +79,19 @@ impl Model {
             | Action::RewardClaim { .. }
             | Action::ValidatorUnjail {}
             | Action::Propose { .. }
-            | Action::Vote { .. } => Err(Refused),
+            | Action::Vote { .. }
+            | Action::KeyGrant { .. }
+            | Action::KeyRevoke { .. }
+            | Action::MultisigSet { .. }
+            | Action::BidPlace { .. }
+            | Action::BidWithdraw { .. }
+            | Action::BidAccept { .. }
+            | Action::OrderUpdate { .. } => Err(Refused),
         }
     }
 
     fn order_place(&mut self, tx: TxId, by: &Sent, action: &Action) -> Outcome {
-        let Action::OrderPlace { escrow, job, terms, deadline, manifest: _ } = action else {
+        let Action::OrderPlace { escrow, job, terms, deadline, .. } = action else {
             return Err(Refused);
         };
         let who = by.signer;

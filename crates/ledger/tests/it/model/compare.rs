@@ -218,6 +218,9 @@ impl Model {
                 OrderStatus::Leased => Some(OrderEnd::Filled),
                 OrderStatus::Expired => Some(OrderEnd::Expired),
                 OrderStatus::Cancelled => Some(OrderEnd::Cancelled),
+                OrderStatus::OutOfFunds | OrderStatus::Picking { .. } => {
+                    return Err(format!("order {id} is {:?}", record.status));
+                }
             };
             same("order ended", &ended, &model.ended)?;
             same("order placed", &record.placed_at.0, &model.placed_at)?;
