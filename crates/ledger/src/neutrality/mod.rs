@@ -18,10 +18,10 @@
 //! fee = floor(pay x share_fee_max x max(0, share - share_fee_from) / (1 - share_fee_from))
 //! ```
 //!
-//! where the share itself is rounded down to whole thousand-millionths, and is zero while nothing is
-//! leased. The provider bears it, and `share_fee_max_bps` is zero by default. A lease counts while it is
-//! open, so pay that is withheld and released later meets the share of that later moment; while
-//! nothing is leased, nobody has a share.
+//! The share is rounded down to whole thousand-millionths first. The provider bears the fee, and
+//! `share_fee_max_bps` is zero by default. A lease counts while it is open, so pay that is withheld
+//! and released later meets the share of that later moment; while nothing is leased, nobody has a
+//! share.
 //!
 //! Who splits its hosts among accounts that declare no common operator is not seen: every figure is
 //! a lower bound ([`concentration()`]), the fee is no more than a nudge, and no rule that keeps money

@@ -3,15 +3,15 @@
 //! | state | action or event | next |
 //! |---|---|---|
 //! | none | `ValidatorSet` | registered |
-//! | any | `ValidatorSet` | the same, with another commission |
+//! | any | `ValidatorSet` to another [commission](#commission) | the same |
 //! | registered | `StakeAdd` to at least `validator_stake_min` | active |
-//! | active, jailed | `StakeAdd` | the same, with more stake |
+//! | registered, active, jailed | `StakeAdd` otherwise | the same, with more stake |
 //! | active | `Delegate` by another account | the same, with more delegated |
 //! | active | `Unstake` of its own, or slashed, to less than `validator_stake_min` | registered, or jailed |
-//! | any | `Unstake` by a delegator | the same, with less delegated |
+//! | any | `Unstake` otherwise, of its own or by a delegator | the same, with less of it |
 //! | any | [slashed](#slashing) | jailed(until) |
-//! | jailed | `ValidatorUnjail` after `until` | active, or registered if its own stake is less than `validator_stake_min` |
-//! | any | `RewardClaim` by a delegator | the same |
+//! | jailed | `ValidatorUnjail` at or after `until` | active, or registered if its own stake is less than `validator_stake_min` |
+//! | any | `RewardClaim` by a delegator | the same; a delegation that is worth nothing ends |
 //!
 //! | unbonding | action or event | next |
 //! |---|---|---|
@@ -20,9 +20,10 @@
 //! | free | `UnstakeClaim` by its owner | gone |
 //!
 //! A validator leaves by taking its own stake back: it is registered then, like one that never
-//! staked. A `validator_stake_min` that was voted up or down counts from a validator's next change
-//! on. All times are steady time ([`crate::Head`]), by which the windows run that slashing
-//! waits for; unbonding outlasts the longest of them.
+//! staked. A `validator_stake_min` that was voted up or down counts from the next change of a
+//! validator's own stake on, or from when it leaves jail. All times are steady time
+//! ([`crate::Head`]), by which the windows run that slashing waits for; unbonding outlasts the
+//! longest of them.
 //!
 //! Only an active validator's stake, own and delegated, counts in votes ([`crate::vote`]). The
 //! committee that makes blocks and judges disputes ([`keys::VALIDATORS`]) is a list of its own: it
@@ -37,7 +38,8 @@
 //!
 //! # Commission
 //! It falls at any time. It rises by at most `commission_step_bps`, and only where it has stood for
-//! `commission_interval_ms`. While nobody delegates to a validator it is free.
+//! `commission_interval_ms`. While nobody delegates to a validator it is free. What a genesis
+//! stakes has had a commission of nothing since steady time 0.
 //!
 //! # Rewards
 //! A block's fees (`usd`) go to its proposer's validator, active or not:
@@ -48,11 +50,19 @@
 //! own        = the rest, to its account
 //! ```
 //!
-//! A proposer that is no validator, or without stake, gets all of it. What is held is divided by a
-//! sum that only rises, `per_share`: a delegation is owed its shares times the rise since it was
-//! last paid, rounded down. It is paid by `RewardClaim` and before every change of the delegation.
-//! What `per_share` cannot divide is carried to the next block. A delegated pool that is slashed to
-//! nothing ends with what is held for it, which is burned.
+//! A proposer that is no validator, or to whom nobody delegates, gets all of it. What is held is
+//! divided by a sum that only rises, `per_share`, in 2^-64 of a nano:
+//!
+//! ```text
+//! rise    = floor((carried + delegators) x 2^64 / shares), which `per_share` grows by
+//! carried = carried + delegators - ceil(shares x rise / 2^64)
+//! owed    = floor(a delegation's shares x the rise since it was last paid / 2^64)
+//! ```
+//!
+//! A delegation is paid by `RewardClaim` and before every change of it; the fraction of a nano is
+//! dropped then. What is carried waits for the validator's next block with fees and delegators;
+//! where `per_share` would outgrow 128 bits, all of it is carried. A slash after which nothing is
+//! delegated to a validator burns what is held.
 //!
 //! # Slashing
 //! `slash` takes `ceil` of the same part of its own stake, of the delegated pool and of both

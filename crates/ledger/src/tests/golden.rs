@@ -38,6 +38,6 @@ fn a_fixed_script_gives_a_fixed_state() {
     w.ok("ann", Action::EscrowClose { escrow });
     assert_eq!(
         state_root(&w).to_string(),
-        "c7ab23333cf5891a3d03db3bb9d928736896616e0d8ea4bd9bec6e0ed7b7484b"
+        "52b553b0879a9b1084302b5b78688aa2efa005fbbde8680e0f4712a7460f7f54"
     );
 }

@@ -2,7 +2,7 @@
 //!
 //! | state | action or event | next |
 //! |---|---|---|
-//! | none | `Propose` by who has at least `proposal_stake_min` of its own stake | voting(until) |
+//! | none | `Propose` by who has at least `proposal_stake_min` of its own stake [where it counts](#who-votes) | voting(until) |
 //! | voting | `Vote` before `until` | the same; a later vote of an account replaces its earlier one |
 //! | voting | `until` is reached, more yes than no, and enough stake voted | passed(effective_at) |
 //! | voting | `until` is reached otherwise | rejected |
@@ -22,7 +22,7 @@
 //!
 //! # What a vote weighs
 //! Stake is counted when voting has ended, at the end of the block that tallies; one block tallies
-//! [`crate::limits::TALLIES_PER_BLOCK`], the first to end first.
+//! [`crate::limits::TALLIES_PER_BLOCK`], the first to end first, on equality by id.
 //!
 //! ```text
 //! a delegator   what its delegations to active validators are worth
@@ -33,8 +33,10 @@
 //! `yes + no + abstain >= ceil(active stake x vote_quorum_bps)`. The ballots are deleted then; what
 //! they came to stays in the proposal.
 //!
-//! What passed takes effect `vote_delay_ms` later, in the order of those times: the next block is
-//! the first that runs by the new parameters.
+//! What passed takes effect `vote_delay_ms` later, in the order of those times, on equality by id:
+//! each changes the parameters that the one before it left, and the next block is the first that
+//! runs by them. A block that tallies does so before changes take effect, and by its own
+//! parameters.
 
 pub(crate) mod cast;
 pub(crate) mod due;

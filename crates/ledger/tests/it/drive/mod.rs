@@ -7,6 +7,7 @@ mod party;
 mod provider;
 mod tenant;
 
+use crate::drive_stake;
 use crate::model::{Model, Phase, Sent, Verdict, money};
 use muster_ledger::{
     Action, BlockBuilder, BlockContext, Genesis, MemoryState, Params, Tx,
@@ -25,13 +26,13 @@ use rand_chacha::{
 use std::collections::BTreeMap;
 
 /// People of a run; the first of them are validators, the next tend to provide.
-const PEOPLE: usize = 8;
-const VALIDATORS: usize = 3;
-const PROVIDERS: usize = 6;
+const PEOPLE: usize = 9;
+const VALIDATORS: usize = 4;
+const PROVIDERS: usize = 7;
 
 /// What happened in some runs.
 #[derive(Default)]
-struct Seen {
+pub(crate) struct Seen {
     /// How many actions were tried, and how many of them applied, by the action's name.
     actions: BTreeMap<String, (u64, u64)>,
     /// How often things ended so.
@@ -130,10 +131,12 @@ struct Run {
     chain: Hash,
     /// A provider that does nothing for a while.
     asleep: Option<AccountId>,
+    /// Time of the block that is being made.
+    block_now: u64,
 }
 
 /// Runs one sequence of `blocks` blocks; what differs is reported with the seed.
-fn run(seed: u64, blocks: u64, seen: &mut Seen) -> Result<(), String> {
+pub(crate) fn run(seed: u64, blocks: u64, seen: &mut Seen) -> Result<Model, String> {
     let mut run = Run::new(seed);
     for block in 0..blocks {
         run.block(seen).map_err(|error| format!("seed {seed}, block {block}: {error}"))?;
@@ -142,7 +145,7 @@ fn run(seed: u64, blocks: u64, seen: &mut Seen) -> Result<(), String> {
     let mut rebuilt = run.state.clone();
     rebuilt.apply(rebuild_derived(&run.state));
     if rebuilt == run.state {
-        return Ok(());
+        return Ok(run.model);
     }
     Err(format!("seed {seed}: the indexes are not what rebuilding gives"))
 }
@@ -189,14 +192,14 @@ impl Run {
             protocol: PROTOCOL,
             validators: keys[..VALIDATORS].iter().map(SecretKey::account).collect(),
             balances: keys.iter().map(|key| (key.account(), balance)).collect(),
-            stakes: BTreeMap::new(),
-            params: params(seed),
+            stakes: drive_stake::stakes(&keys[..VALIDATORS]),
+            params: drive_stake::params(seed, params(seed)),
         };
         let mut state = MemoryState::default();
         state.apply(genesis.changes().unwrap());
         let random = ChaCha8Rng::seed_from_u64(seed);
         let (model, chain) = (Model::new(&genesis), genesis.id());
-        Self { random, state, model, keys, chain, asleep: None }
+        Self { random, state, model, keys, chain, asleep: None, block_now: 0 }
     }
 
     fn below(&mut self, limit: u64) -> u64 {
@@ -248,8 +251,9 @@ impl Run {
             height: self.model.height + 1,
             now: Millis(self.model.now + step),
             beacon: Hash(std::array::from_fn(|_| u8::try_from(self.below(256)).unwrap())),
-            proposer: self.keys[0].account(),
+            proposer: drive_stake::proposer(&mut self.random, &self.model),
         };
+        self.block_now = context.now.0;
         let mut acts = Vec::new();
         if self.chance(60) {
             acts.extend(self.heartbeats());
@@ -317,7 +321,7 @@ impl Run {
     }
 
     fn act(&mut self) -> Option<(AccountId, Action)> {
-        let (rightful, action) = match self.below(27) {
+        let (rightful, action) = match self.below(33) {
             0..=7 => self.as_tenant()?,
             8..=15 => self.as_provider()?,
             16 => {
@@ -327,14 +331,15 @@ impl Run {
             }
             17..=19 => self.as_bonded()?,
             20..=23 => self.as_party()?,
-            _ => self.as_challenger()?,
+            24..=26 => self.as_challenger()?,
+            _ => drive_stake::act(&mut self.random, &self.model)?,
         };
         Some((if self.chance(8) { self.anybody() } else { rightful }, action))
     }
 }
 
 /// How many kinds of actions are tried.
-const KINDS: usize = 37;
+const KINDS: usize = 46;
 
 /// From so many actions on, everything in [`ENDS`] happens.
 const LONG: u64 = 100_000;

@@ -86,8 +86,10 @@ impl Run {
         let job = if self.chance(70) { self.pick(&jobs) } else { None };
         let escrow = job.map(|(_, escrow)| escrow).or(escrow.map(|(escrow, _)| escrow))?;
         let owner = self.model.escrow(&escrow).ok()?.owner;
-        let deadline = Millis(self.model.now + self.below(20_000));
         let (job, terms) = (job.map(|(job, _)| job), self.terms());
+        // A premium that falls wakes nobody, so who limits the risk does not wait here.
+        let patience = if terms.max_risk_bps == 0 { self.below(20_000) } else { 1 };
+        let deadline = Millis(self.block_now + patience);
         let manifest = Hash([2; 32]);
         Some((
             owner,

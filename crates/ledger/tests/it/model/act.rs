@@ -2,7 +2,7 @@
 
 use super::{Model, Order, OrderEnd, Outcome, Refused, Sent, money, must};
 use muster_ledger::Action;
-use muster_types::{Amount, OrderId, TxId};
+use muster_types::{Amount, OrderId, ProposalId, TxId, UnbondingId};
 use num_traits::Zero as _;
 
 impl Model {
@@ -70,17 +70,18 @@ impl Model {
             }
             Action::BisectPick { dispute, segment } => self.bisect_pick(who, dispute, *segment),
             Action::StepVote { dispute, finding } => self.step_vote(who, dispute, *finding),
-            // Not tried.
             Action::ValidatorSet { .. }
             | Action::StakeAdd { .. }
             | Action::Delegate { .. }
             | Action::Unstake { .. }
             | Action::UnstakeClaim { .. }
             | Action::RewardClaim { .. }
-            | Action::ValidatorUnjail {}
-            | Action::Propose { .. }
-            | Action::Vote { .. }
-            | Action::KeyGrant { .. }
+            | Action::ValidatorUnjail {} => self.stake_act(&UnbondingId::derive(&tx), who, action),
+            Action::Propose { .. } | Action::Vote { .. } => {
+                self.vote_act(ProposalId::derive(&tx), who, action)
+            }
+            // Not tried.
+            Action::KeyGrant { .. }
             | Action::KeyRevoke { .. }
             | Action::MultisigSet { .. }
             | Action::BidPlace { .. }

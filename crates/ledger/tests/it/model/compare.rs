@@ -16,9 +16,9 @@ use num_traits::Zero as _;
 use std::{collections::BTreeMap, fmt::Debug};
 
 /// What differs, or nothing.
-type Same = Result<(), String>;
+pub(super) type Same = Result<(), String>;
 
-fn same<T: PartialEq + Debug>(what: &str, ledger: &T, model: &T) -> Same {
+pub(super) fn same<T: PartialEq + Debug>(what: &str, ledger: &T, model: &T) -> Same {
     if ledger == model {
         return Ok(());
     }
@@ -28,6 +28,8 @@ fn same<T: PartialEq + Debug>(what: &str, ledger: &T, model: &T) -> Same {
 impl Model {
     /// Whether a state says what the model says.
     pub(crate) fn agrees_with(&self, state: &dyn State) -> Same {
+        self.compare_stakes(state)?;
+        self.compare_votes(state)?;
         self.compare_accounts(state)?;
         self.compare_bonds(state)?;
         self.compare_signed(state)?;

@@ -101,6 +101,13 @@ impl Model {
         for (lease_id, _) in dispute.claims {
             self.settle_if_clear(&lease_id);
         }
+        for (voter, named) in &dispute.votes {
+            if let (Some(verdict), Some(named)) = (verdict, named)
+                && verdict != *named
+            {
+                self.slash_stake(voter, self.params.slash_wrong_vote_bps);
+            }
+        }
     }
 
     /// Fraud.

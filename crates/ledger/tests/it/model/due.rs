@@ -2,7 +2,7 @@
 
 use super::{Model, OrderEnd, Phase, Service};
 use muster_ledger::market::CloseReason;
-use muster_types::{Asset, EscrowId, LeaseId};
+use muster_types::{EscrowId, LeaseId};
 
 impl Model {
     /// The block's end.
@@ -23,7 +23,8 @@ impl Model {
         self.windows_due();
         self.duties_due();
         self.clear();
-        self.pay_fees();
+        self.share_fees();
+        self.votes_due();
     }
 
     fn orders_due(&mut self) {
@@ -105,12 +106,6 @@ impl Model {
                 self.settle_for_good(&id, nothing_stands);
             }
         }
-    }
-
-    fn pay_fees(&mut self) {
-        let pot = std::mem::take(&mut self.pot);
-        self.give(self.proposer, Asset::Usd, &pot);
-        self.fees += pot;
     }
 
     fn close_all(&mut self, leases: &[LeaseId], reason: CloseReason) {

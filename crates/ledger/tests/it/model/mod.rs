@@ -19,6 +19,8 @@ mod list;
 mod pay;
 mod provider;
 mod share;
+pub(crate) mod stake;
+pub(crate) mod vote;
 
 pub(crate) use challenge::{Challenge, Stage};
 pub(crate) use compare::status;
@@ -277,6 +279,8 @@ pub(crate) struct Model {
     pub(crate) challenges: List<Challenge>,
     /// The block's fees, not paid out yet.
     pub(crate) pot: Money,
+    pub(crate) stakes: stake::Stakes,
+    pub(crate) proposals: Vec<vote::Proposal>,
     /// All fees that were paid out.
     pub(crate) fees: Money,
     pub(crate) burned: Money,
@@ -313,6 +317,8 @@ impl Model {
             disputes: List::default(),
             challenges: List::default(),
             pot: Money::zero(),
+            stakes: stake::Stakes::new(genesis),
+            proposals: Vec::new(),
             fees: Money::zero(),
             burned: Money::zero(),
         }
