@@ -42,6 +42,10 @@
 //! rebuilt by [`crate::rebuild_derived`]. A record names its index entries itself
 //! ([`Record::entries`]), and writing it brings them up to date, so nothing else keeps indexes.
 
+mod key;
+
+pub use key::Key;
+
 use crate::{
     account::{Account, Authority, DelegatedKey},
     auditor::Signed,
@@ -209,131 +213,6 @@ pub const WINDOWS_DUE: Index<(Millis, OrderId)> = Table::new(DERIVED, 60);
 pub const ORDERS_READY: Index<(Millis, OrderId)> = Table::new(DERIVED, 61);
 /// Orders that a bell wakes: by (class of hosts or escrow, when it was placed).
 pub const SLEEPERS: Index<(Hash, Millis, OrderId)> = Table::new(DERIVED, 62);
-
-/// A part of a storage key. Encodings sort as the values do.
-pub trait Key: Sized {
-    /// Appends the encoding.
-    fn write(&self, out: &mut Vec<u8>);
-
-    /// Takes an encoding off the front of `bytes`; `None` where there is none.
-    fn read(bytes: &mut &[u8]) -> Option<Self>;
-}
-
-fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
-    let (head, rest) = bytes.split_first_chunk::<N>()?;
-    *bytes = rest;
-    Some(*head)
-}
-
-impl Key for () {
-    fn write(&self, _: &mut Vec<u8>) {}
-
-    fn read(_: &mut &[u8]) -> Option<Self> {
-        Some(())
-    }
-}
-
-impl Key for u8 {
-    fn write(&self, out: &mut Vec<u8>) {
-        out.push(*self);
-    }
-
-    fn read(bytes: &mut &[u8]) -> Option<Self> {
-        take(bytes).map(|[byte]| byte)
-    }
-}
-
-impl Key for Hash {
-    fn write(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.0);
-    }
-
-    fn read(bytes: &mut &[u8]) -> Option<Self> {
-        take(bytes).map(Self)
-    }
-}
-
-macro_rules! id_key {
-    ($($id:ident),*) => {$(
-        impl Key for $id {
-            fn write(&self, out: &mut Vec<u8>) {
-                self.0.write(out);
-            }
-
-            fn read(bytes: &mut &[u8]) -> Option<Self> {
-                Key::read(bytes).map(Self)
-            }
-        }
-    )*};
-}
-
-id_key!(AccountId, OrderId, LeaseId, EscrowId, JobId, DisputeId, UnbondingId, ProposalId);
-
-impl Key for HostId {
-    fn write(&self, out: &mut Vec<u8>) {
-        self.provider.write(out);
-        out.extend_from_slice(&self.index.to_be_bytes());
-    }
-
-    fn read(bytes: &mut &[u8]) -> Option<Self> {
-        let provider = Key::read(bytes)?;
-        Some(Self { provider, index: u32::from_be_bytes(take(bytes)?) })
-    }
-}
-
-impl Key for u64 {
-    fn write(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.to_be_bytes());
-    }
-
-    fn read(bytes: &mut &[u8]) -> Option<Self> {
-        take(bytes).map(Self::from_be_bytes)
-    }
-}
-
-impl Key for Millis {
-    fn write(&self, out: &mut Vec<u8>) {
-        self.0.write(out);
-    }
-
-    fn read(bytes: &mut &[u8]) -> Option<Self> {
-        Key::read(bytes).map(Self)
-    }
-}
-
-impl Key for Rate {
-    fn write(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.amount_per_hour().nanos().to_be_bytes());
-    }
-
-    fn read(bytes: &mut &[u8]) -> Option<Self> {
-        let nanos = u128::from_be_bytes(take(bytes)?);
-        Some(Self::per_hour(muster_types::Amount::from_nanos(nanos)))
-    }
-}
-
-impl<A: Key, B: Key> Key for (A, B) {
-    fn write(&self, out: &mut Vec<u8>) {
-        self.0.write(out);
-        self.1.write(out);
-    }
-
-    fn read(bytes: &mut &[u8]) -> Option<Self> {
-        Some((A::read(bytes)?, B::read(bytes)?))
-    }
-}
-
-impl<A: Key, B: Key, C: Key> Key for (A, B, C) {
-    fn write(&self, out: &mut Vec<u8>) {
-        self.0.write(out);
-        self.1.write(out);
-        self.2.write(out);
-    }
-
-    fn read(bytes: &mut &[u8]) -> Option<Self> {
-        Some((A::read(bytes)?, B::read(bytes)?, C::read(bytes)?))
-    }
-}
 
 /// A typed part of the state.
 #[derive(Debug)]
@@ -603,49 +482,4 @@ pub(crate) fn list_all<R: Record>(state: &dyn State, scratch: &mut Scratch<'_>) 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::state::MemoryState;
-
-    #[test]
-    fn keys_sort_as_their_values_and_parse_back() {
-        let table: Index<(Millis, HostId)> = Table::new(7, 7);
-        let host = |byte: u8, index| HostId { provider: AccountId(Hash([byte; 32])), index };
-        let mut values = Vec::new();
-        for time in [0, 1, 255, 256, u64::MAX] {
-            for byte in [0, 1, 255] {
-                for index in [0, 255, 256, u32::MAX] {
-                    values.push((Millis(time), host(byte, index)));
-                }
-            }
-        }
-        assert!(values.windows(2).all(|pair| table.key(&pair[0]) < table.key(&pair[1])));
-        let mut state = MemoryState::default();
-        let mut scratch = Scratch::new(&state);
-        for value in &values {
-            table.put(&mut scratch, value, &());
-        }
-        let changes = scratch.into_changes();
-        state.apply(changes);
-        let all: Vec<_> = table.scan(&state, &(), None).map(|(key, ())| key).collect();
-        assert_eq!(all, values);
-        let some: Vec<_> =
-            table.scan(&state, &Millis(255), Some(&values[26])).map(|(key, ())| key).collect();
-        assert_eq!(some, values[27..36]);
-    }
-
-    #[test]
-    fn the_successor_of_a_prefix_ends_its_range() {
-        assert_eq!(successor(vec![1, 2]), [1, 3]);
-        assert_eq!(successor(vec![1, 255]), [2]);
-        assert_eq!(successor(vec![255, 255]), Vec::<u8>::new());
-    }
-
-    #[test]
-    #[should_panic(expected = "state decodes")]
-    fn a_corrupt_value_stops_the_process() {
-        let mut state = MemoryState::default();
-        state.0.insert(HEAD.key(&()), vec![1, 2, 3]);
-        let _ = HEAD.get(&state, &());
-    }
-}
+mod tests;
