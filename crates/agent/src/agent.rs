@@ -282,6 +282,7 @@ async fn bond(
         region: config.region.clone(),
         sockets,
         attributes: config.attributes.clone(),
+        ..ProviderProfile::default()
     };
     let add = (!missing.is_zero()).then_some(Action::BondAdd { amount: missing });
     for action in register::profile(known, &profile).into_iter().chain(add) {

@@ -71,7 +71,7 @@ pub(crate) fn hosts(
                 capacity: host.capacity.clone(),
                 prices: host.prices,
                 offered_until: now.after(lifetime),
-                attributes: BTreeMap::new(),
+                ..HostSpec::default()
             };
             actions.push(Action::HostSet { index, spec });
         }

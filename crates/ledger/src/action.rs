@@ -179,4 +179,6 @@ pub struct ProviderProfile {
     pub sockets: Vec<String>,
     /// Facts that orders may ask for.
     pub attributes: BTreeMap<String, String>,
+    /// Under whose law it is (ISO 3166-1 alpha-2, lower case); empty where it does not say.
+    pub jurisdiction: String,
 }

@@ -87,6 +87,11 @@ impl<'a> Ctx<'a> {
         keys::store(&mut self.scratch, key, record);
     }
 
+    /// As [`Ctx::store`], with [`keys::replace`]'s conditions.
+    pub(crate) fn replace<R: Record>(&mut self, key: &R::Key, old: &R, new: &R) {
+        keys::replace(&mut self.scratch, key, old, new);
+    }
+
     /// Takes free money off an account.
     pub(crate) fn debit(
         &mut self,

@@ -34,8 +34,9 @@ use crate::{
     state::{Scratch, State},
 };
 use borsh::{BorshDeserialize, BorshSerialize};
+use muster_market::Level;
 use muster_types::{
-    AccountId, DisputeId, EscrowId, Hash, HostId, JobId, LeaseId, Millis, OrderId, Rate, codec,
+    AccountId, DisputeId, EscrowId, Hash, HostId, JobId, LeaseId, Millis, OrderId, codec,
 };
 use std::marker::PhantomData;
 
@@ -93,9 +94,9 @@ pub const JOBS_BY_TENANT: Index<(AccountId, JobId)> = Table::new(DERIVED, 7);
 pub const ESCROWS_BY_OWNER: Index<(AccountId, EscrowId)> = Table::new(DERIVED, 8);
 /// All disputes of a job.
 pub const DISPUTES_BY_JOB: Index<(JobId, DisputeId)> = Table::new(DERIVED, 9);
-/// The hosts that take orders: by (class of hosts, unit price in it).
-pub const OFFERS: Index<(Hash, Rate, HostId)> = Table::new(DERIVED, 10);
-/// The same hosts, by the end of their offer.
+/// The hosts that take orders and are not full: by (list, unit price in it).
+pub const OFFERS: Index<(OfferList, UnitPrice, HostId)> = Table::new(DERIVED, 10);
+/// The hosts that take orders, full ones too, by the end of their offer.
 pub const OFFERS_DUE: Index<(Millis, HostId)> = Table::new(DERIVED, 11);
 /// Open orders, oldest first.
 pub const ORDERS_WAITING: Index<(Millis, OrderId)> = Table::new(DERIVED, 12);
@@ -185,14 +186,40 @@ impl Key for Millis {
     }
 }
 
-impl Key for Rate {
+/// A list of hosts in [`OFFERS`]: a class by its short name (eight bytes), then two bytes for the
+/// kind of its hosts (the high four bits) and the two parts of their level there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OfferList {
+    pub(crate) class: [u8; 8],
+    pub(crate) kind: u8,
+    pub(crate) level: Level,
+}
+
+impl Key for OfferList {
     fn write(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.amount_per_hour().nanos().to_be_bytes());
+        out.extend_from_slice(&self.class);
+        out.extend_from_slice(&[self.kind << 4 | self.level.main, self.level.beside]);
     }
 
     fn read(bytes: &mut &[u8]) -> Option<Self> {
-        let nanos = u128::from_be_bytes(take(bytes)?);
-        Some(Self::per_hour(muster_types::Amount::from_nanos(nanos)))
+        let class = take(bytes)?;
+        let [list, beside] = take(bytes)?;
+        let level = Level { main: list & 0x0F, beside };
+        Some(Self { class, kind: list >> 4, level })
+    }
+}
+
+/// A unit price in nano-units an hour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UnitPrice(pub(crate) u64);
+
+impl Key for UnitPrice {
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.0.to_be_bytes());
+    }
+
+    fn read(bytes: &mut &[u8]) -> Option<Self> {
+        take(bytes).map(|bytes| Self(u64::from_be_bytes(bytes)))
     }
 }
 
@@ -262,6 +289,12 @@ impl<K: Key, V: BorshSerialize + BorshDeserialize> Table<K, V> {
         state.get(&key).map(|value| decoded(&key, &value))
     }
 
+    /// The key that a storage key of this table names.
+    pub(crate) fn parse(&self, key: &[u8]) -> Option<K> {
+        let mut rest = key.strip_prefix(&self.prefix)?;
+        K::read(&mut rest).filter(|_| rest.is_empty())
+    }
+
     /// Whether there is something at `key`.
     #[must_use]
     pub fn contains(&self, state: &dyn State, key: &K) -> bool {
@@ -291,14 +324,41 @@ impl<K: Key, V: BorshSerialize + BorshDeserialize> Table<K, V> {
                 key
             },
         );
+        self.entries(state, &start, under)
+    }
+
+    /// The entries from `start` on whose key begins with `under`.
+    fn entries<'a>(
+        &self,
+        state: &'a dyn State,
+        start: &[u8],
+        under: Vec<u8>,
+    ) -> Box<dyn Iterator<Item = (K, V)> + 'a>
+    where
+        K: 'a,
+        V: 'a,
+    {
         let prefix_len = self.prefix.len();
-        let entries = state.range(&start, &successor(under));
+        let entries = state.range(start, &successor(under));
         Box::new(entries.map(move |(key, value)| {
             let mut rest = key.get(prefix_len..).unwrap_or_default();
             let parsed = K::read(&mut rest).filter(|_| rest.is_empty());
             let parsed = parsed.unwrap_or_else(|| corrupt(&key));
             (parsed, decoded(&key, &value))
         }))
+    }
+
+    /// The entries whose key is `from` or after it, in order.
+    pub(crate) fn scan_from<'a>(
+        &self,
+        state: &'a dyn State,
+        from: &impl Key,
+    ) -> Box<dyn Iterator<Item = (K, V)> + 'a>
+    where
+        K: 'a,
+        V: 'a,
+    {
+        self.entries(state, &self.under(from), self.prefix.to_vec())
     }
 
     /// Writes without regard to indexes: records go through [`store`].
@@ -345,6 +405,8 @@ pub trait Record: BorshSerialize + BorshDeserialize {
     const KIND: &'static str;
     /// Its table.
     const TABLE: Table<Self::Key, Self>;
+    /// Whether [`Record::is_listed`] is always true.
+    const ALL_LISTED: bool = true;
 
     /// Calls `emit` with the storage key of every index entry of this record.
     fn entries(&self, key: &Self::Key, emit: &mut dyn FnMut(Vec<u8>)) {
@@ -377,6 +439,20 @@ pub(crate) fn store<R: Record>(scratch: &mut Scratch<'_>, key: &R::Key, record: 
     R::stored(key, old.as_ref(), record, scratch);
 }
 
+/// As [`store`], where the record that stands is at hand and its entries are listed if the new
+/// one's are: looks nothing up.
+pub(crate) fn replace<R: Record>(scratch: &mut Scratch<'_>, key: &R::Key, old: &R, new: &R) {
+    R::TABLE.put(scratch, key, new);
+    let (before, after) = (entries(old, key), entries(new, key));
+    for entry in before.iter().filter(|entry| !after.contains(entry)) {
+        scratch.delete(entry.clone());
+    }
+    for entry in after.into_iter().filter(|entry| !before.contains(entry)) {
+        scratch.put(entry, Vec::new());
+    }
+    R::stored(key, Some(old), new, scratch);
+}
+
 /// Deletes a record and its index entries.
 pub(crate) fn remove<R: Record>(scratch: &mut Scratch<'_>, key: &R::Key) {
     let old = R::TABLE.get(scratch, key);
@@ -394,13 +470,14 @@ pub(crate) fn relist<R: Record>(
     let new = new.filter(|new| new.is_listed(key, scratch));
     let new = new.map(|new| entries(new, key)).unwrap_or_default();
     let old = old.map(|old| entries(old, key)).unwrap_or_default();
+    // Where every record is listed, what the old one names is there.
     for entry in &old {
-        if !new.contains(entry) && scratch.get(entry).is_some() {
+        if !new.contains(entry) && (R::ALL_LISTED || scratch.get(entry).is_some()) {
             scratch.delete(entry.clone());
         }
     }
     for entry in new {
-        if scratch.get(&entry).is_none() {
+        if !old.contains(&entry) || !R::ALL_LISTED && scratch.get(&entry).is_none() {
             scratch.put(entry, Vec::new());
         }
     }

@@ -163,6 +163,8 @@ params! { |p|
     risk_dispute_bps: u32 = 20_000, 0, 1_000_000;
     /// The highest risk premium.
     risk_max_bps: u32 = 100_000, 0, 10_000_000;
+    /// How many more hosts are compared once an order could be filled.
+    look_ahead: u32 = 8, 0, 1_000_000;
 }
 
 /// A parameter out of its bounds.
@@ -197,6 +199,7 @@ impl Params {
     pub const fn rules(&self) -> Rules {
         Rules {
             visit_max: self.visit_max,
+            look_ahead: self.look_ahead,
             pledge_min: self.pledge_min,
             pledge_hours: self.pledge_hours,
         }

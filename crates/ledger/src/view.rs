@@ -8,7 +8,7 @@ use crate::{
     escrow::Escrow,
     job::Job,
     keys::{self, Index, Key, Record},
-    market::{Lease, Offers, Order},
+    market::{Lease, Offers, Order, QuoteBook},
     provider::{Host, Provider, risk},
 };
 use muster_market::{Explanation, Terms, explain};
@@ -198,6 +198,13 @@ pub fn quote(state: &dyn State, terms: &Terms) -> Explanation {
     let height = head.map_or(0, |head| head.height).saturating_add(1);
     let now = head.map(|head| head.now).unwrap_or_default();
     let everybody = |_: &muster_market::HostView| true;
-    let book = Offers::new(state, &params, height, &everybody);
+    let seen = std::cell::RefCell::default();
+    let book = Offers::new(state, &params, height, &everybody, &seen);
     explain(&book, terms, &params.rules(), now)
+}
+
+/// The market in the form that answers quotes fast: see [`QuoteBook`].
+#[must_use]
+pub fn quote_book(state: &dyn State) -> QuoteBook {
+    QuoteBook::new(state)
 }

@@ -85,7 +85,7 @@ impl Provider {
             capacity: Resources { cpu_milli: 8_000, memory_bytes: 8 << 30, ..Resources::default() },
             prices: Prices { cpu: price, ..Prices::default() },
             offered_until: Millis(u64::MAX / 2),
-            attributes: BTreeMap::new(),
+            ..HostSpec::default()
         };
         wallet.act(Action::HostSet { index: 0, spec }).await.unwrap();
         let inner = Arc::new(Inner {

@@ -9,7 +9,7 @@
 //! limits count the leases that it has: hosts at a limit are left out of its book, and a placement
 //! that would exceed one together with them is not granted.
 
-use super::{Lease, LeaseStatus, Offers, Order, OrderStatus, cancel};
+use super::{Lease, LeaseStatus, Offers, Order, OrderStatus, Seen, cancel};
 use crate::{
     Event, Reject,
     block::for_each,
@@ -21,7 +21,7 @@ use crate::{
 };
 use muster_market::{HostView, Placement, Spread, capacity};
 use muster_types::{AccountId, Amount, Hash, HostId, LeaseId, Millis, OrderId, Rate};
-use std::{cmp::Reverse, collections::BTreeMap};
+use std::{cell::RefCell, cmp::Reverse, collections::BTreeMap};
 
 pub(crate) fn run(ctx: &mut Ctx<'_>) {
     let mut orders = Vec::new();
@@ -37,7 +37,8 @@ pub(crate) fn run(ctx: &mut Ctx<'_>) {
     }
     orders.sort_unstable();
     let orders = orders.into_iter().map(|(_, _, id)| id).collect();
-    for_each(ctx, orders, clear);
+    let seen = RefCell::new(Seen::default());
+    for_each(ctx, orders, |ctx, id| clear(ctx, id, &seen).inspect_err(|_| drop(seen.take())));
 }
 
 /// The waiting orders of earlier blocks whose turn it is.
@@ -65,7 +66,7 @@ fn waiting(ctx: &mut Ctx<'_>) -> Vec<OrderId> {
 }
 
 /// Clears one order; one that gets nothing waits.
-fn clear(ctx: &mut Ctx<'_>, id: &OrderId) -> Result<(), Reject> {
+fn clear(ctx: &mut Ctx<'_>, id: &OrderId, seen: &RefCell<Seen>) -> Result<(), Reject> {
     let mut order: Order = ctx.load(id)?;
     let escrow: Escrow = ctx.load(&order.escrow)?;
     if escrow.status != EscrowStatus::Open || escrow.balance.is_zero() {
@@ -75,23 +76,33 @@ fn clear(ctx: &mut Ctx<'_>, id: &OrderId) -> Result<(), Reject> {
     let room = limits::ESCROW_LEASES.saturating_sub(escrow.open_leases);
     let mut terms = order.terms.clone();
     let wanted = terms.count.saturating_sub(granted);
-    if terms.gang && wanted > room {
+    if terms.all_or_nothing() && wanted > room {
         return Ok(());
     }
     terms.count = wanted.min(room);
     let mut taken = Taken::of(ctx, &order)?;
     let placements = {
-        let allowed = |host: &HostView| taken.allows(&terms.spread, &host.id, &host.region);
+        let allowed =
+            |host: &HostView| taken.allows(&terms.spread, &host.id, &host.provider.region);
         let env = ctx.env;
-        let book = Offers::new(&ctx.scratch, &env.params, env.head.height, &allowed);
-        muster_market::clear(&book, &terms, &env.params.rules(), env.head.now).placements
+        let book = Offers::new(&ctx.scratch, &env.params, env.head.height, &allowed, seen);
+        let rules = env.params.rules();
+        let cleared = muster_market::clear(&book, &terms, &rules, env.head.now);
+        if cfg!(test) {
+            let nothing = RefCell::default();
+            let (state, height) = (&ctx.scratch, env.head.height);
+            let book = Offers::new(state, &env.params, height, &allowed, &nothing);
+            let anew = muster_market::clear(&book, &terms, &rules, env.head.now);
+            assert_eq!(cleared, anew, "what was seen before is not what the state says");
+        }
+        cleared.placements
     };
     for placement in placements {
         let provider: Provider = ctx.load(&placement.host.provider)?;
         let region = &provider.profile.region;
         if taken.allows(&terms.spread, &placement.host, region) {
             taken.add(placement.host, region.clone());
-            grant(ctx, id, &mut order, provider, placement)?;
+            grant(ctx, id, &mut order, provider, placement, seen)?;
         }
     }
     if order.leases.len() > usize::try_from(granted).unwrap_or(usize::MAX) {
@@ -109,25 +120,30 @@ fn grant(
     order: &mut Order,
     mut provider: Provider,
     placement: Placement,
+    seen: &RefCell<Seen>,
 ) -> Result<(), Reject> {
-    let Placement { host: host_id, takes, rate, risk_bps: _, pledge } = placement;
+    let Placement { host: host_id, takes, rate, pledge, .. } = placement;
     let index = u32::try_from(order.leases.len()).map_err(|_| Reject::Overflow)?;
     let id = LeaseId::derive(order_id, index);
 
-    let mut host: Host = ctx.load(&host_id)?;
+    let (old_host, old_provider) = (ctx.load::<Host>(&host_id)?, provider.clone());
+    let mut host = old_host.clone();
     host.used = capacity::checked_add(&host.used, &takes).ok_or(Reject::Overflow)?;
-    ctx.store(&host_id, &host);
+    // It took an order, so it is listed.
+    ctx.replace(&host_id, &old_host, &host);
 
     provider.pledged = sum(provider.pledged, pledge)?;
     provider.open_leases = up(provider.open_leases)?;
     provider.conduct.leases = provider.conduct.leases.saturating_add(1);
-    ctx.store(&host_id.provider, &provider);
+    ctx.replace(&host_id.provider, &old_provider, &provider);
+    seen.borrow_mut().changed(&ctx.env.params, host_id, &host, &provider);
 
-    let mut escrow: Escrow = ctx.load(&order.escrow)?;
+    let old_escrow: Escrow = ctx.load(&order.escrow)?;
+    let mut escrow = old_escrow.clone();
     escrow.open_leases = up(escrow.open_leases)?;
     let open_rate = sum(escrow.open_rate.amount_per_hour(), rate.amount_per_hour())?;
     escrow.open_rate = Rate::per_hour(open_rate);
-    ctx.store(&order.escrow, &escrow);
+    ctx.replace(&order.escrow, &old_escrow, &escrow);
 
     let mut verification = Verification::None;
     if let Some(job_id) = order.job {

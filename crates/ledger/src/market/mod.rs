@@ -41,10 +41,12 @@ pub(crate) mod due;
 pub(crate) mod heartbeat;
 mod offers;
 pub(crate) mod place;
+mod quotes;
 pub(crate) mod ready;
 pub(crate) mod settled;
 
-pub(crate) use offers::{Offers, offer_entries};
+pub(crate) use offers::{Offers, Seen, host_view, offer_entries, provider_view};
+pub use quotes::QuoteBook;
 
 use crate::{
     job::Verification,

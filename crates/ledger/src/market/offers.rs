@@ -1,11 +1,28 @@
 //! The standing offers in the state, as the auction sees them.
+//!
+//! A host that takes orders has, for each class that lists it by what it has free
+//! ([`Class::of_host`]), entries in [`keys::OFFERS`]: in a list that holds only hosts of one kind
+//! at one level, by unit price. A walk merges the lists of two kinds at the levels that cover its
+//! own.
+//!
+//! | kind | holds | by | walked by |
+//! |---|---|---|---|
+//! | 0 | hosts without an interruptible offer | their price | every order |
+//! | 1 | hosts with one | the firm offer's price | orders that do not accept it |
+//! | 2 | hosts with one | the lower of the two prices | orders that accept it |
+
+mod seen;
+
+pub(crate) use seen::Seen;
 
 use crate::{
-    Params, State, keys,
-    provider::{Host, HostSpec, risk},
+    Params, State,
+    keys::{self, OfferList, UnitPrice},
+    provider::{Host, Provider, risk},
 };
-use muster_market::{Book, Class, HostView, capacity};
-use muster_types::{Hash, HostId};
+use muster_market::{Book, Class, Cursor, HostView, ProviderView, Query, capacity};
+use muster_types::{AccountId, Hash, HostId, Rate};
+use std::{cell::RefCell, collections::BTreeMap, sync::Arc};
 
 /// The market's book over a state: the hosts of active providers whose offer stands.
 pub(crate) struct Offers<'a> {
@@ -13,68 +30,168 @@ pub(crate) struct Offers<'a> {
     params: &'a Params,
     height: u64,
     allowed: &'a dyn Fn(&HostView) -> bool,
+    seen: &'a RefCell<Seen>,
 }
 
 impl<'a> Offers<'a> {
-    /// The offers made before block `height` that `allowed` lets in.
+    /// The offers made before block `height` that `allowed` lets in. `seen` is what books of the
+    /// same block have read before.
     pub(crate) fn new(
         state: &'a dyn State,
         params: &'a Params,
         height: u64,
         allowed: &'a dyn Fn(&HostView) -> bool,
+        seen: &'a RefCell<Seen>,
     ) -> Self {
-        Self { state, params, height, allowed }
+        Self { state, params, height, allowed, seen }
     }
 
-    fn view(&self, id: HostId) -> Option<HostView> {
-        let host: Host = keys::HOSTS.get(self.state, &id)?;
-        if host.offered_at_height >= self.height {
-            return None;
-        }
-        let provider = keys::PROVIDERS.get(self.state, &id.provider)?;
-        let free = capacity::checked_sub(&host.spec.capacity, &host.used)?;
-        let risk_bps = risk::premium_bps(&provider.conduct, self.params);
-        let bond_free = provider.bond_free();
-        let mut attributes = provider.profile.attributes;
-        attributes.extend(host.spec.attributes);
-        let view = HostView {
-            id,
-            region: provider.profile.region,
-            attributes,
-            free,
-            prices: host.spec.prices,
-            bond_free,
-            risk_bps,
-            offered_until: host.spec.offered_until,
-        };
-        (self.allowed)(&view).then_some(view)
+    fn view(&self, number: usize) -> Option<Arc<HostView>> {
+        let view = self.seen.borrow_mut().host(self, number);
+        view.filter(|view| (self.allowed)(view))
+    }
+}
+
+/// A list under way: its front in [`Seen`], where it is there, and what comes next.
+struct List {
+    front: usize,
+    at: usize,
+    next: Option<(seen::Place, usize)>,
+}
+
+/// Several lists in one, by (unit price, host): the hosts' numbers.
+struct Merged<'a> {
+    offers: &'a Offers<'a>,
+    lists: Vec<List>,
+}
+
+impl Iterator for Merged<'_> {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        let ready = self.lists.iter_mut().filter(|list| list.next.is_some());
+        let first = ready.min_by_key(|list| list.next)?;
+        let (_, number) = first.next?;
+        first.at = first.at.saturating_add(1);
+        first.next = self.offers.seen.borrow_mut().entry(self.offers.state, first.front, first.at);
+        Some(number)
     }
 }
 
 impl Book for Offers<'_> {
-    fn walk<'a>(&'a self, class: &Class) -> Box<dyn Iterator<Item = HostView> + 'a> {
-        let hosts = keys::OFFERS.scan(self.state, &class_key(class), None);
-        Box::new(hosts.filter_map(|((_, _, id), ())| self.view(id)))
+    fn walk<'a>(
+        &'a self,
+        query: &Query,
+        after: Option<&Cursor>,
+    ) -> Box<dyn Iterator<Item = Arc<HostView>> + 'a> {
+        let class = class_key(&query.class);
+        let after = after.map(|cursor| (unit_price(cursor.unit_price), cursor.host));
+        let mut lists = Vec::new();
+        for kind in [ONLY, if query.interruptible { LOWER } else { FIRM }] {
+            let mut seen = self.seen.borrow_mut();
+            for front in seen.fronts(self.state, class, kind, query.level) {
+                let at = seen.start(self.state, front, after.as_ref());
+                let next = seen.entry(self.state, front, at);
+                lists.extend(next.map(|_| List { front, at, next }));
+            }
+        }
+        Box::new(Merged { offers: self, lists }.filter_map(|number| self.view(number)))
+    }
+
+    fn hosts<'a>(&'a self) -> Box<dyn Iterator<Item = Arc<HostView>> + 'a> {
+        let hosts = keys::OFFERS_DUE.scan(self.state, &(), None);
+        Box::new(hosts.filter_map(|((_, id), ())| {
+            let number = self.seen.borrow_mut().number(id);
+            self.view(number)
+        }))
     }
 
     fn host_count(&self) -> u64 {
-        u64::try_from(self.walk(&Class::Cpu).count()).unwrap_or(u64::MAX)
+        u64::try_from(self.hosts().count()).unwrap_or(u64::MAX)
     }
 }
 
-/// A host's index entries while it takes orders: one for each of its classes, and its expiry.
-pub(crate) fn offer_entries(id: &HostId, spec: &HostSpec, emit: &mut dyn FnMut(Vec<u8>)) {
-    for class in Class::of_host(&spec.capacity) {
-        emit(keys::OFFERS.key(&(class_key(&class), class.unit_price(&spec.prices), *id)));
+/// What the market knows of a provider. Whatever this reads is to be watched by
+/// [`super::QuoteBook`].
+pub(crate) fn provider_view(id: &AccountId, provider: &Provider, params: &Params) -> ProviderView {
+    let risk_bps = risk::premium_bps(&provider.conduct, params);
+    let bond_free = provider.bond_free();
+    ProviderView {
+        operator: *id,
+        region: provider.profile.region.clone(),
+        jurisdiction: provider.profile.jurisdiction.clone(),
+        attributes: provider.profile.attributes.clone(),
+        signed: BTreeMap::new(),
+        bond_free,
+        risk_bps,
     }
-    emit(keys::OFFERS_DUE.key(&(spec.offered_until, *id)));
 }
 
-fn class_key(class: &Class) -> Hash {
-    let of = |parts: &[&[u8]]| Hash::of("muster host class v1", parts);
+/// A host as the market sees it; `None` where the books of its capacity are wrong.
+pub(crate) fn host_view(id: HostId, host: &Host, provider: Arc<ProviderView>) -> Option<HostView> {
+    let free = capacity::checked_sub(&host.spec.capacity, &host.used)?;
+    Some(HostView {
+        id,
+        provider,
+        attributes: host.spec.attributes.clone(),
+        verifies: host.spec.verifies.clone(),
+        free,
+        prices: host.spec.prices,
+        interruptible: host.spec.interruptible,
+        fuel_per_s: host.spec.fuel_per_s,
+        offered_until: host.spec.offered_until,
+    })
+}
+
+const ONLY: u8 = 0;
+const FIRM: u8 = 1;
+const LOWER: u8 = 2;
+
+/// The lists that a host is in while it takes orders, with its unit price there.
+fn listings(host: &HostView) -> Vec<(OfferList, UnitPrice)> {
+    let mut all = Vec::new();
+    for (class, level) in Class::of_host(&host.free) {
+        let name = class_key(&class);
+        let mut list = |kind, interruptible| {
+            let price = unit_price(host.unit_price(&class, interruptible));
+            all.push((OfferList { class: name, kind, level }, price));
+        };
+        if host.interruptible.is_none() {
+            list(ONLY, false);
+        } else {
+            list(FIRM, false);
+            list(LOWER, true);
+        }
+    }
+    all
+}
+
+/// A host's index entries while it takes orders: one or two for each of its classes, and its
+/// expiry.
+pub(crate) fn offer_entries(id: &HostId, host: &Host, emit: &mut dyn FnMut(Vec<u8>)) {
+    if let Some(view) = host_view(*id, host, Arc::default()) {
+        for (list, price) in listings(&view) {
+            emit(keys::OFFERS.key(&(list, price, *id)));
+        }
+    }
+    emit(keys::OFFERS_DUE.key(&(host.spec.offered_until, *id)));
+}
+
+/// Unit prices are limited ([`crate::limits::UNIT_PRICE`]), so that this loses nothing.
+fn unit_price(rate: Rate) -> UnitPrice {
+    UnitPrice(u64::try_from(rate.amount_per_hour().nanos()).unwrap_or(u64::MAX))
+}
+
+/// A class's name in the index: short, because a host has several. Two GPUs that share one by
+/// chance or intent only cost visits, as every host is checked.
+fn class_key(class: &Class) -> [u8; 8] {
     match class {
-        Class::Cpu => of(&[b"cpu"]),
-        Class::AnyGpu => of(&[b"gpu"]),
-        Class::Gpu { vendor, model } => of(&[b"gpu", vendor.as_bytes(), model.as_bytes()]),
+        Class::Cpu => [0; 8],
+        Class::AnyGpu => [u8::MAX; 8],
+        Class::Gpu { vendor, model } => {
+            let parts: [&[u8]; 2] = [vendor.as_bytes(), model.as_bytes()];
+            let name = Hash::of("muster host class v2", &parts);
+            name.0.first_chunk().copied().unwrap_or_default()
+        }
     }
 }

@@ -27,10 +27,10 @@ use crate::{
     state::{Scratch, State},
 };
 use borsh::{BorshDeserialize, BorshSerialize};
-use muster_market::Prices;
+use muster_market::{Interruptible, Prices, Verifies};
 use muster_types::{AccountId, Amount, HostId, Millis, Resources};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Where a provider stands in its life.
 #[derive(
@@ -117,6 +117,12 @@ pub struct HostSpec {
     pub offered_until: Millis,
     /// Facts beside the provider's own.
     pub attributes: BTreeMap<String, String>,
+    /// How its results can be checked.
+    pub verifies: BTreeSet<Verifies>,
+    /// Fuel a second of metered work; zero where it runs none.
+    pub fuel_per_s: u64,
+    /// A second offer, to who accepts that it may be taken back.
+    pub interruptible: Option<Interruptible>,
 }
 
 /// A host's state.
@@ -173,9 +179,10 @@ impl Record for Host {
     type Key = HostId;
     const KIND: &'static str = "host";
     const TABLE: Table<HostId, Self> = keys::HOSTS;
+    const ALL_LISTED: bool = false;
 
     fn entries(&self, key: &HostId, emit: &mut dyn FnMut(Vec<u8>)) {
-        offer_entries(key, &self.spec, emit);
+        offer_entries(key, self, emit);
     }
 
     /// While the offer stands and its provider is active.

@@ -5,11 +5,15 @@ use super::world::{PEOPLE, START, World, hash, id, nanos, result, task, usd};
 use crate::{
     dispute::Claim,
     job::{JobKind, JobSpec, Verification},
+    market::Offers,
     *,
 };
-use muster_market::{Request, Spread, Terms};
+use muster_market::{
+    Book, HostView, Interruptible, MemoryBook, Prices, Progress, Request, Rules, Spread, Terms,
+    Together, clear_on,
+};
 use muster_types::*;
-use std::collections::BTreeMap;
+use std::{cell::RefCell, collections::BTreeMap};
 
 /// SplitMix64.
 struct Random(u64);
@@ -92,8 +96,17 @@ fn terms(random: &mut Random) -> Terms {
             per_provider: u32::try_from(random.below(3)).unwrap(),
             per_host: u32::try_from(random.below(3)).unwrap(),
             per_region: 0,
+            per_operator: u32::try_from(random.below(3)).unwrap(),
         },
         max_rate: Rate::per_hour(usd(random.below(60))),
+        together: match random.below(10) {
+            0 => Together::Region,
+            1 => Together::Provider,
+            2 => Together::Host,
+            _ => Together::No,
+        },
+        interruptible: random.chance(50),
+        metered: random.chance(20),
         ..Terms::default()
     }
 }
@@ -157,6 +170,12 @@ fn by_provider(w: &World, random: &mut Random, things: &Things) -> Option<(&'sta
         4 => {
             let mut spec = w.spec(random.pick(&["1", "2", "3.5"])?);
             spec.capacity.cpu_milli = random.below(9_000);
+            spec.fuel_per_s = random.below(2);
+            if random.chance(40) {
+                let cpu = Rate::per_hour(usd(1 + random.below(3)));
+                let prices = Prices { cpu, ..Prices::default() };
+                spec.interruptible = Some(Interruptible { prices, notice_ms: Millis(1_000) });
+            }
             spec.offered_until = w.head().now.after(Millis(60_000 + random.below(20_000)));
             (who, Action::HostSet { index, spec })
         }
@@ -206,6 +225,23 @@ fn by_anybody(w: &World, random: &mut Random, things: &Things) -> Option<(&'stat
     })
 }
 
+/// Clearing over the indexes in the state gives what clearing over all hosts in memory does.
+fn the_index_serves_as_a_plain_list_would(w: &World, asked: &Terms) {
+    let (params, head) = (view::params(&w.state), w.head());
+    let seen = RefCell::default();
+    let everybody = |_: &HostView| true;
+    let book = Offers::new(&w.state, &params, head.height + 1, &everybody, &seen);
+    let plain: MemoryBook = book.hosts().map(|host| HostView::clone(&host)).collect();
+    let rules = Rules { visit_max: 2, ..params.rules() };
+    let (mut here, mut there) = (Progress::default(), Progress::default());
+    for _ in 0..3 {
+        let cleared = clear_on(&book, asked, &rules, head.now, &here);
+        assert_eq!(cleared, clear_on(&plain, asked, &rules, head.now, &there), "{asked:?}");
+        here.after = cleared.cursor;
+        there.after = cleared.cursor;
+    }
+}
+
 fn run(seed: u64, blocks: u64, kinds: &mut BTreeMap<&'static str, u64>) {
     let mut random = Random(seed);
     let mut w = World::with(&["val", "eve", "bob"], |params| {
@@ -218,9 +254,11 @@ fn run(seed: u64, blocks: u64, kinds: &mut BTreeMap<&'static str, u64>) {
     for (who, price) in PROVIDERS.into_iter().zip(["1", "2", "3.5"]) {
         w.provider(who, price);
     }
+    let mut quotes = view::quote_book(&w.state);
     for _ in 0..blocks {
         if random.chance(60) {
             w.beat(random.below(700) + 1);
+            quotes.update(&w.state, &w.changes);
         }
         let things = Things::of(&w);
         let mut acts = Vec::new();
@@ -234,6 +272,10 @@ fn run(seed: u64, blocks: u64, kinds: &mut BTreeMap<&'static str, u64>) {
         }
         let step = if random.chance(3) { random.below(30_000) + 1 } else { random.below(900) + 1 };
         let done = w.block(step, acts);
+        quotes.update(&w.state, &w.changes);
+        let asked = terms(&mut random);
+        assert_eq!(quotes.explain(&w.state, &asked), view::quote(&w.state, &asked), "{asked:?}");
+        the_index_serves_as_a_plain_list_would(&w, &asked);
         for event in &done.events {
             let text = format!("{event:?}");
             let kind = text.split([' ', '{', '(']).next().unwrap_or_default().to_owned();

@@ -49,6 +49,8 @@ pub(crate) struct World {
     pub(crate) state: MemoryState,
     pub(crate) chain: Hash,
     pub(crate) proposer: AccountId,
+    /// What the last block wrote.
+    pub(crate) changes: Changes,
     /// Nonces of transactions that were signed and are in no block yet.
     pending: BTreeSet<(AccountId, u64)>,
 }
@@ -76,7 +78,8 @@ impl World {
         };
         let mut state = MemoryState::default();
         state.apply(genesis.changes().unwrap());
-        Self { state, chain: genesis.id(), proposer: id("val"), pending: BTreeSet::new() }
+        let (chain, proposer) = (genesis.id(), id("val"));
+        Self { state, chain, proposer, changes: Changes::default(), pending: BTreeSet::new() }
     }
 
     pub(crate) fn head(&self) -> Head {
@@ -117,6 +120,7 @@ impl World {
         let results: Vec<_> = txs.iter().map(|tx| block.push(tx)).collect();
         let outcome = block.finish();
         let events = outcome.all_events().cloned().collect();
+        self.changes = outcome.changes.clone();
         self.state.apply(outcome.changes);
         self.pending.clear();
         if let Err(broken) = invariant::check(&self.state) {
@@ -205,7 +209,7 @@ impl World {
             },
             prices: Prices { cpu: price(thread), ..Prices::default() },
             offered_until: self.head().now.after(Millis(86_400_000)),
-            attributes: BTreeMap::new(),
+            ..HostSpec::default()
         }
     }
 
