@@ -4,16 +4,21 @@ use crate::{AgentError, HostConfig};
 use muster_api::views::{HostView, ProviderView};
 use muster_ledger::{
     Action, Params, ProviderProfile,
+    job::Verification,
     provider::{HostSpec, ProviderStatus},
 };
 use muster_types::{Amount, Millis, Resources};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How long an offer stands when it is made.
 const OFFER_LIFETIME: Millis = Millis::from_secs(24 * 3600);
 
 /// What fees may take, beside the bond, before an account counts as unfunded.
 pub(crate) const FEE_RESERVE: Amount = Amount::from_nanos(10_000_000);
+
+/// The levels at which it serves jobs, beside `none`: it commits to a leaf for each task.
+const LEVELS: [Verification; 2] =
+    [Verification::Replicate { sample_bps: 0 }, Verification::Audit { rate_bps: 0 }];
 
 /// How long an offer is made to stand under these rules.
 fn lifetime(params: &Params) -> Millis {
@@ -24,7 +29,11 @@ fn lifetime(params: &Params) -> Millis {
 pub(crate) fn check_status(known: Option<&ProviderView>) -> Result<(), AgentError> {
     let Some(known) = known else { return Ok(()) };
     match known.record.status {
-        ProviderStatus::Registered | ProviderStatus::Active | ProviderStatus::Gone => Ok(()),
+        // In jail it serves the leases that it has.
+        ProviderStatus::Registered
+        | ProviderStatus::Active
+        | ProviderStatus::Gone
+        | ProviderStatus::Jailed { .. } => Ok(()),
         ProviderStatus::Draining => Err(AgentError::Leaving { state: "draining" }),
         ProviderStatus::Unbonding { .. } => Err(AgentError::Leaving { state: "unbonding" }),
     }
@@ -40,7 +49,7 @@ pub(crate) fn profile(known: Option<&ProviderView>, profile: &ProviderProfile) -
 
 /// The part of the bond that is missing.
 pub(crate) fn missing_bond(known: Option<&ProviderView>, bond: Amount) -> Amount {
-    bond.saturating_sub(known.map_or(Amount::ZERO, |known| known.record.bond))
+    bond.saturating_sub(known.map_or(Amount::ZERO, |known| known.bond.amount))
 }
 
 /// Offers to make, to change, or to renew because half of their time is over; and hosts to
@@ -52,6 +61,7 @@ pub(crate) fn hosts(
     params: &Params,
 ) -> Vec<Action> {
     let lifetime = lifetime(params);
+    let verifies: BTreeSet<_> = LEVELS.into_iter().filter_map(Verification::capability).collect();
     let known: BTreeMap<u32, &HostView> = known
         .map(|known| known.hosts.iter().map(|host| (host.index, host)).collect())
         .unwrap_or_default();
@@ -64,6 +74,7 @@ pub(crate) fn hosts(
             spec.capacity == host.capacity
                 && spec.prices == host.prices
                 && spec.attributes.is_empty()
+                && spec.verifies == verifies
                 && spec.offered_until.since(now).0 >= lifetime.0 / 2
         });
         if !stands {
@@ -71,6 +82,7 @@ pub(crate) fn hosts(
                 capacity: host.capacity.clone(),
                 prices: host.prices,
                 offered_until: now.after(lifetime),
+                verifies: verifies.clone(),
                 ..HostSpec::default()
             };
             actions.push(Action::HostSet { index, spec });
@@ -89,26 +101,29 @@ pub(crate) fn hosts(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use muster_ledger::provider::{Conduct, Host, Provider};
-    use muster_types::AccountId;
+    use muster_ledger::{
+        bond::Bond,
+        provider::{Conduct, Host, Provider},
+    };
+    use muster_types::{AccountId, Rate};
 
     fn view(status: ProviderStatus, bond: u64, hosts: Vec<HostView>) -> ProviderView {
         let record = Provider {
             profile: ProviderProfile { name: "known".into(), ..ProviderProfile::default() },
             status,
-            bond: Amount::from_units(bond),
-            pledged: Amount::ZERO,
+            open_rate: Rate::ZERO,
             open_leases: 0,
             conduct: Conduct::default(),
             paid: Amount::ZERO,
-            slashed: Amount::ZERO,
         };
-        ProviderView { id: AccountId::default(), record, risk_bps: 0, hosts }
+        let bond = Bond { amount: Amount::from_units(bond), ..Bond::default() };
+        ProviderView { id: AccountId::default(), record, bond, risk_bps: 0, hosts }
     }
 
     fn host(index: u32, cpu_milli: u64, used: u64, until: Millis) -> HostView {
         let capacity = Resources { cpu_milli, ..Resources::default() };
-        let spec = HostSpec { capacity, offered_until: until, ..HostSpec::default() };
+        let verifies = LEVELS.into_iter().filter_map(Verification::capability).collect();
+        let spec = HostSpec { capacity, offered_until: until, verifies, ..HostSpec::default() };
         let used = Resources { cpu_milli: used, ..Resources::default() };
         HostView { index, record: Host { spec, used, offered_at_height: 1 } }
     }
@@ -167,6 +182,7 @@ mod tests {
             (ProviderStatus::Draining, false, [false, true]),
             (ProviderStatus::Unbonding { until: Millis(1) }, false, [false, true]),
             (ProviderStatus::Gone, true, [true, true]),
+            (ProviderStatus::Jailed { until: Millis(1) }, true, [false, true]),
         ] {
             let known = view(status, 1, vec![]);
             assert_eq!(check_status(Some(&known)).is_ok(), startable, "{status:?}");

@@ -36,6 +36,10 @@ pub(crate) fn lease(status: LeaseStatus) -> Lease {
         compensated: Amount::ZERO,
         commitment: None,
         disputes: 0,
+        guaranteed_until: Millis::MAX,
+        reclaim_notice: None,
+        fuel_per_s: 0,
+        rejectable_until: Millis::ZERO,
     }
 }
 
@@ -51,6 +55,8 @@ pub(crate) fn job(kind: JobKind, tasks: u64, fuel_max: u64) -> Job {
         verification: Verification::None,
         manifest: Hash::ZERO,
         fuel_max,
+        chain: None,
+        metered: false,
     };
     Job { tenant: TENANT, spec, closed: false, open_orders: 0, open_leases: 1 }
 }

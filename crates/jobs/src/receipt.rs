@@ -46,7 +46,17 @@ impl Ours {
             | Event::LeaseResumed { lease, .. }
             | Event::LeaseClosed { lease, .. }
             | Event::LeaseSettled { lease, .. }
+            | Event::LeaseUpdating { lease, .. }
+            | Event::LeaseUpdated { lease, .. }
+            | Event::LeaseReclaiming { lease, .. }
             | Event::ResultCommitted { lease, .. }
+            | Event::CommitmentDrawn { lease, .. }
+            | Event::ChallengeOpened { lease, .. }
+            | Event::BisectRevealed { lease, .. }
+            | Event::BisectPicked { lease, .. }
+            | Event::StepCalled { lease, .. }
+            | Event::StepVoted { lease, .. }
+            | Event::ChallengeClosed { lease, .. }
             | Event::Slashed { lease, .. } => self.leases.contains(lease),
             Event::DisputeOpened { dispute, job, .. } => {
                 let ours = *job == self.job;

@@ -15,10 +15,11 @@
 use muster_ledger::{
     Action, BlockBuilder, BlockContext, Changes, Event, Genesis, MemoryState, Params,
     ProviderProfile, State,
+    bond::Bond,
     escrow::Escrow,
     genesis::{Balance, PROTOCOL},
     keys,
-    market::Order,
+    market::{Mode, Order},
     provider::{Host, HostSpec, Provider},
     rebuild_derived, view,
 };
@@ -116,6 +117,7 @@ fn templates() -> Templates {
         validators: vec![AccountId::default()],
         balances: [(owner.account(), balance), (tenant.account(), balance)].into(),
         params: Params { retry_max: 1, ..Params::default() },
+        stakes: BTreeMap::new(),
     };
     let mut state = MemoryState::default();
     state.apply(genesis.changes().unwrap());
@@ -140,6 +142,8 @@ fn templates() -> Templates {
         terms,
         deadline: Millis(1 << 60),
         manifest: Hash::ZERO,
+        mode: Mode::Standing,
+        reauction: false,
     };
     block(&mut state, vec![(&tenant, place)], chain);
     let provider = view::provider(&state, &owner.account()).unwrap();
@@ -219,7 +223,8 @@ fn with_hosts(
         provider.profile.region = random.pick(&REGIONS).into();
         provider.profile.attributes = [("tier".to_owned(), random.below(3).to_string())].into();
         provider.conduct.fees_paid = Amount::from_nanos(u128::from(random.below(2_000_000_000)));
-        provider.bond = Amount::from_units(10_000);
+        let bond = Bond { amount: Amount::from_units(10_000), ..Bond::default() };
+        part.0.insert(keys::BONDS.key(&account), borsh::to_vec(&bond).unwrap());
         part.0.insert(keys::PROVIDERS.key(&account), borsh::to_vec(&provider).unwrap());
         for index in 0..HOSTS_OF_A_PROVIDER.min(hosts - number * HOSTS_OF_A_PROVIDER) {
             let mut host = templates.host.clone();
@@ -298,9 +303,11 @@ fn with_orders(
         let mut record = templates.escrow.clone();
         record.open_orders = 1;
         changes.0.insert(keys::ESCROWS.key(&escrow), Some(borsh::to_vec(&record).unwrap()));
+        let terms = terms(random, mix);
         let order = Order {
             escrow,
-            terms: terms(random, mix),
+            missing: terms.count,
+            terms,
             placed_at: head.now,
             ..templates.order.clone()
         };

@@ -1,10 +1,17 @@
 //! What happened: every applied transaction and every block's end yields typed events.
 
-use crate::{dispute::DisputeStatus, market::CloseReason, provider::ProviderStatus};
+use crate::{
+    bond::DutyKind,
+    dispute::{ChallengeStatus, DisputeStatus},
+    market::{BidOutcome, CloseReason, OrderStatus},
+    provider::ProviderStatus,
+    stake::ValidatorStatus,
+    vote::{Choice, ProposalStatus},
+};
 use borsh::{BorshDeserialize, BorshSerialize};
 use muster_types::{
     AccountId, Amount, Asset, DisputeId, EscrowId, Hash, HostId, JobId, LeaseId, Millis, OrderId,
-    Rate, codec, merkle,
+    ProposalId, Rate, UnbondingId, codec, merkle,
 };
 use serde::{Deserialize, Serialize};
 
@@ -29,8 +36,6 @@ pub enum Event {
         provider: AccountId,
         /// Where it stands now.
         status: ProviderStatus,
-        /// Its bond now, `usd`.
-        bond: Amount,
     },
     /// A host was added or changed.
     HostOffered {
@@ -68,6 +73,8 @@ pub enum Event {
         refunded: Amount,
         /// All that the tenant got out of bonds.
         compensated: Amount,
+        /// All that its orders were charged.
+        fees: Amount,
     },
     /// A job was opened.
     JobOpened {
@@ -88,12 +95,14 @@ pub enum Event {
         /// Whose.
         tenant: AccountId,
     },
-    /// An order ended without being filled.
+    /// An order ended: filled or not.
     OrderEnded {
         /// Which order.
         order: OrderId,
-        /// True if its deadline passed, false if it was cancelled.
-        expired: bool,
+        /// How: leased, expired, cancelled or out of funds.
+        status: OrderStatus,
+        /// All that it was charged for waiting and visits, `usd`.
+        charged: Amount,
     },
     /// A lease was granted.
     LeaseGranted {
@@ -150,7 +159,8 @@ pub enum Event {
         lease: LeaseId,
         /// The provider.
         provider: AccountId,
-        /// What the provider was paid in all.
+        /// What was paid out to the provider in all, before the fee on its operator's share (see
+        /// [`crate::neutrality`]), which it bears.
         paid: Amount,
         /// What went back to the escrow.
         forfeited: Amount,
@@ -163,6 +173,8 @@ pub enum Event {
         root: Hash,
         /// How many results.
         count: u64,
+        /// Fuel that they used together.
+        fuel: u64,
     },
     /// A dispute was opened: validators re-run the task.
     DisputeOpened {
@@ -205,6 +217,301 @@ pub enum Event {
         rewarded: Amount,
         /// Destroyed.
         burned: Amount,
+    },
+    /// An account let a key act for it, or changed what it may do.
+    KeyGranted {
+        /// Which account.
+        account: AccountId,
+        /// Which key.
+        key: AccountId,
+        /// Good up to this block time.
+        expires: Millis,
+    },
+    /// A key does not act for an account any more.
+    KeyRevoked {
+        /// Which account.
+        account: AccountId,
+        /// Which key.
+        key: AccountId,
+    },
+    /// An account decided who acts for it.
+    PolicyChanged {
+        /// Which account.
+        account: AccountId,
+        /// How many of its members must sign from now on; 0: its own key acts.
+        threshold: u8,
+    },
+    /// A commitment is final: what is audited is drawn.
+    CommitmentDrawn {
+        /// Which lease.
+        lease: LeaseId,
+        /// The beacon that says what.
+        beacon: Hash,
+    },
+    /// A chain was challenged: its provider opens states next, or validators run its one step.
+    ChallengeOpened {
+        /// Which challenge.
+        dispute: DisputeId,
+        /// The lease.
+        lease: LeaseId,
+        /// Who.
+        challenger: AccountId,
+        /// What it locked, `usd`.
+        bond: Amount,
+    },
+    /// A provider opened states.
+    BisectRevealed {
+        /// Which challenge.
+        dispute: DisputeId,
+        /// The lease.
+        lease: LeaseId,
+    },
+    /// A challenger picked a part: the provider opens states next, or validators run the step.
+    BisectPicked {
+        /// Which challenge.
+        dispute: DisputeId,
+        /// The lease.
+        lease: LeaseId,
+        /// Both agree on this state ...
+        lo: u64,
+        /// ... and disagree on this one.
+        hi: u64,
+    },
+    /// One step is left: validators run it.
+    StepCalled {
+        /// Which challenge.
+        dispute: DisputeId,
+        /// The lease.
+        lease: LeaseId,
+        /// The step's index.
+        step: u64,
+    },
+    /// A validator voted on a step.
+    StepVoted {
+        /// Which challenge.
+        dispute: DisputeId,
+        /// The lease.
+        lease: LeaseId,
+        /// Who.
+        validator: AccountId,
+    },
+    /// A challenge ended. What a provider lost by it is in a `slashed` event of its own.
+    ChallengeClosed {
+        /// Which challenge.
+        dispute: DisputeId,
+        /// The lease.
+        lease: LeaseId,
+        /// How.
+        status: ChallengeStatus,
+        /// What of the bond went back to the challenger, `usd`.
+        returned: Amount,
+        /// What of it went to the provider.
+        compensated: Amount,
+        /// What of it was destroyed.
+        burned: Amount,
+    },
+    /// A validator registered, or its terms, its state or its stake changed.
+    ValidatorChanged {
+        /// Which validator.
+        validator: AccountId,
+        /// Where it stands now.
+        status: ValidatorStatus,
+        /// Its commission now, in hundredths of a per cent.
+        commission_bps: u32,
+        /// Its own stake now, `mst`.
+        own: Amount,
+        /// What others stake with it now, `mst`.
+        delegated: Amount,
+    },
+    /// Somebody staked with a validator.
+    Delegated {
+        /// Who.
+        delegator: AccountId,
+        /// With whom.
+        validator: AccountId,
+        /// How much `mst`.
+        amount: Amount,
+    },
+    /// Stake was taken back and began to unbond.
+    Unstaked {
+        /// What unbonds.
+        entry: UnbondingId,
+        /// Whose.
+        owner: AccountId,
+        /// Where it was staked.
+        validator: AccountId,
+        /// How much `mst`.
+        amount: Amount,
+        /// Steady time from which it can be claimed.
+        until: Millis,
+    },
+    /// Stake that had unbonded was paid out.
+    UnstakeClaimed {
+        /// What unbonded.
+        entry: UnbondingId,
+        /// Whose.
+        owner: AccountId,
+        /// How much `mst`, after what it was slashed by meanwhile.
+        amount: Amount,
+    },
+    /// A delegator was paid its share of the rewards.
+    RewardPaid {
+        /// Who.
+        delegator: AccountId,
+        /// Of whose rewards.
+        validator: AccountId,
+        /// How much `usd`.
+        amount: Amount,
+    },
+    /// A validator lost stake and was jailed.
+    ValidatorSlashed {
+        /// Who.
+        validator: AccountId,
+        /// How much `mst` in all, own and delegated; the two parts below add up to it.
+        amount: Amount,
+        /// To the harmed.
+        compensated: Amount,
+        /// Destroyed.
+        burned: Amount,
+        /// Steady time until which it is jailed.
+        jailed_until: Millis,
+    },
+    /// A proposal was made.
+    ProposalMade {
+        /// Which proposal.
+        proposal: ProposalId,
+        /// By whom.
+        proposer: AccountId,
+        /// Steady time until which it is voted on.
+        until: Millis,
+    },
+    /// Somebody voted on a proposal, or changed its vote.
+    Voted {
+        /// Which proposal.
+        proposal: ProposalId,
+        /// Who.
+        voter: AccountId,
+        /// How.
+        choice: Choice,
+    },
+    /// A proposal's vote ended, or it took effect, or failed to.
+    ProposalChanged {
+        /// Which proposal.
+        proposal: ProposalId,
+        /// Where it stands now.
+        status: ProposalStatus,
+    },
+    /// What an account has at stake has changed.
+    BondChanged {
+        /// Whose.
+        account: AccountId,
+        /// What is at stake now, `usd`; what unbonds is not.
+        amount: Amount,
+    },
+    /// A duty was registered, its pledge was raised, or it is being left.
+    DutyChanged {
+        /// Whose.
+        account: AccountId,
+        /// Which duty.
+        duty: DutyKind,
+        /// What it locks of the bond, `usd`.
+        pledge: Amount,
+        /// The block time at which the pledge is freed, where it is being left.
+        leaving: Option<Millis>,
+    },
+    /// A duty has ended; its pledge is free.
+    DutyEnded {
+        /// Whose.
+        account: AccountId,
+        /// Which duty.
+        duty: DutyKind,
+    },
+    /// An auditor signed attributes of a provider.
+    AttributesSigned {
+        /// About whom.
+        provider: AccountId,
+        /// By whom.
+        auditor: AccountId,
+        /// Block time from which it holds no more.
+        until: Millis,
+    },
+    /// What an auditor signed about a provider was taken back.
+    AttributesRevoked {
+        /// About whom.
+        provider: AccountId,
+        /// By whom it was signed.
+        auditor: AccountId,
+    },
+    /// An operator said that a provider is its own, or is no more.
+    AffiliationSet {
+        /// Who says it.
+        operator: AccountId,
+        /// Of whom.
+        provider: AccountId,
+        /// Whether it is.
+        affiliated: bool,
+    },
+    /// A host bid for an order, or changed its bid.
+    BidPlaced {
+        /// Which order.
+        order: OrderId,
+        /// The host.
+        host: HostId,
+        /// What each lease would cost.
+        rate: Rate,
+        /// For how many leases at most.
+        count: u32,
+    },
+    /// A bid ended.
+    BidEnded {
+        /// Which order.
+        order: OrderId,
+        /// The host.
+        host: HostId,
+        /// How.
+        outcome: BidOutcome,
+    },
+    /// An order's bid window ended: the tenant picks.
+    OrderPicking {
+        /// Which order.
+        order: OrderId,
+        /// Until when (steady time).
+        until: Millis,
+    },
+    /// An order was changed in place.
+    OrderUpdated {
+        /// Which order.
+        order: OrderId,
+    },
+    /// An order that had ended is open again.
+    OrderReopened {
+        /// Which order.
+        order: OrderId,
+        /// For how many leases.
+        missing: u32,
+    },
+    /// A serving lease has a new manifest, which its provider is to take up.
+    LeaseUpdating {
+        /// Which lease.
+        lease: LeaseId,
+        /// The provider.
+        provider: AccountId,
+    },
+    /// The provider has taken up a lease's new manifest.
+    LeaseUpdated {
+        /// Which lease.
+        lease: LeaseId,
+        /// The provider.
+        provider: AccountId,
+    },
+    /// The provider gave notice of a lease's end.
+    LeaseReclaiming {
+        /// Which lease.
+        lease: LeaseId,
+        /// The provider.
+        provider: AccountId,
+        /// When it ends, in steady time.
+        until: Millis,
     },
 }
 

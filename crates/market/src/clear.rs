@@ -24,6 +24,7 @@
 //! itself, over the hosts that passed there; in step 3 "would fill" means that some place would.
 //! Of the places that fill the order the one with the least sum of its leases' scores wins, of
 //! equal ones the first by name (region, provider or host id); if none does the order gets nothing.
+//! Where the order holds leases, only the place that they are in counts.
 //!
 //! An order that takes any number of leases and stopped at `visit_max` goes on, in a later block,
 //! after the [`Cursor`] that [`Cleared`] holds: hosts before it took no more of the order then.
@@ -119,7 +120,8 @@ pub fn clear(book: &dyn Book, terms: &Terms, rules: &Rules, now: Millis) -> Clea
 }
 
 /// Clears what is left of an order: `terms.count` leases beside those that it holds, from hosts
-/// after where its last walk ended. An order for one place begins anew.
+/// after where its last walk ended. Those of an order for one place are in the place of what it
+/// holds.
 #[must_use]
 pub fn clear_on(
     book: &dyn Book,
@@ -129,7 +131,7 @@ pub fn clear_on(
     progress: &Progress,
 ) -> Cleared {
     if terms.together != Together::No {
-        return together::clear(book, terms, rules, now);
+        return together::clear(book, terms, rules, now, progress);
     }
     let mut walk = Walk::new(book, terms, rules, now, progress.after.as_ref());
     let mut waiting: BTreeMap<Rank, Candidate> = BTreeMap::new();

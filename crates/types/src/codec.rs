@@ -1,7 +1,8 @@
 //! Canonical, bounded binary encoding.
 //!
 //! borsh is canonical for the types that this workspace encodes (fixed-width little-endian
-//! integers, length-prefixed sequences, enums by one-byte index; no hash maps, no floats).
+//! integers, length-prefixed sequences, maps and sets in strict order of their keys, enums by
+//! one-byte index; no hash maps, no floats).
 //! Decoding refuses anything longer than the caller's bound and any trailing byte, so a value has
 //! exactly one encoding and a hostile length prefix cannot make us allocate: borsh grows vectors
 //! as bytes arrive, and the bound limits the bytes.
@@ -31,6 +32,14 @@ pub enum DecodeError {
 /// reaches the 4 GiB that borsh refuses.
 pub fn encode<T: BorshSerialize + ?Sized>(value: &T) -> Vec<u8> {
     borsh::to_vec(value).expect("borsh into a Vec fails only above 4 GiB")
+}
+
+/// Appends the encoding of `value`.
+///
+/// # Panics
+/// As [`encode`].
+pub fn append<T: BorshSerialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
+    value.serialize(out).expect("borsh into a Vec fails only above 4 GiB");
 }
 
 /// Decodes a whole value from at most `limit` bytes; trailing bytes are an error.

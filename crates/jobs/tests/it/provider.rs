@@ -15,7 +15,7 @@ use muster_ledger::{
     provider::HostSpec,
     view,
 };
-use muster_market::Prices;
+use muster_market::{Prices, Verifies};
 use muster_types::{
     AccountId, Amount, Hash, LeaseId, Millis, Rate, Resources, SecretKey, codec, merkle,
 };
@@ -85,6 +85,7 @@ impl Provider {
             capacity: Resources { cpu_milli: 8_000, memory_bytes: 8 << 30, ..Resources::default() },
             prices: Prices { cpu: price, ..Prices::default() },
             offered_until: Millis(u64::MAX / 2),
+            verifies: Verifies::ALL.into(),
             ..HostSpec::default()
         };
         wallet.act(Action::HostSet { index: 0, spec }).await.unwrap();
@@ -247,6 +248,7 @@ impl Inner {
     }
 
     async fn commit(&self, lease: LeaseId) -> Result<Response, Refusal> {
+        let mut fuel = 0;
         let leaves: Vec<Hash> = self
             .claims
             .lock()
@@ -254,6 +256,7 @@ impl Inner {
             .iter()
             .filter(|((under, _), _)| *under == lease)
             .map(|(_, claim)| {
+                fuel += claim.result.fuel;
                 let (task, result) = (&claim.task, &claim.result);
                 muster_verify::task_leaf(
                     &task.job,
@@ -266,7 +269,7 @@ impl Inner {
             .collect();
         let (root, count) = (merkle::root(&leaves), leaves.len() as u64);
         if count > 0 {
-            let commit = Action::ResultCommit { lease, root, count };
+            let commit = Action::ResultCommit { lease, root, count, fuel };
             let done = self.wallet.act(commit).await;
             done.map_err(|error| refuse(&error.to_string()))?;
         }

@@ -1,4 +1,7 @@
-//! Disputes: two signed claims about one task, judged by the validators' own re-execution.
+//! Disputes: who is right about a result, judged by the validators' own re-execution.
+//!
+//! There are two kinds. This one is about two signed claims on one task, by two providers; the
+//! other is a [`challenge`] of a chain that its provider has committed to.
 //!
 //! | state | action or event | next |
 //! |---|---|---|
@@ -10,15 +13,25 @@
 //! two leases can still be challenged: while it is open, or unsettled and closed for less than
 //! `challenge_window_ms`.
 //!
+//! It takes no deposit: a verdict always finds at least one of two differing claims wrong, so none
+//! could ever be lost. What a tenant that withholds its evidence can do is delay a settlement, by
+//! the window and one verdict at most.
+//!
+//! A validator that named another output than the verdict loses a part of its stake
+//! ([`crate::stake`]); one that could not get the evidence loses nothing.
+//!
 //! Re-execution happens off the block path and enters as votes; a dispute never stalls a block.
 
+pub mod challenge;
 pub(crate) mod open;
 pub(crate) mod verdict;
 pub(crate) mod vote;
 
+pub use challenge::{Challenge, ChallengeStatus, Clocks, Finding, Side, StepVote};
+
 use crate::{
     job::{TaskOutput, TaskRef},
-    keys::{self, Record, Table},
+    keys::{self, Listing, Record, Table},
 };
 use borsh::{BorshDeserialize, BorshSerialize};
 use muster_types::{AccountId, DisputeId, Hash, JobId, LeaseId, Millis, SecretKey, Signature};
@@ -134,6 +147,7 @@ impl Record for Dispute {
     type Key = DisputeId;
     const KIND: &'static str = "dispute";
     const TABLE: Table<DisputeId, Self> = keys::DISPUTES;
+    const LISTING: Listing = Listing::Always;
 
     fn entries(&self, key: &DisputeId, emit: &mut dyn FnMut(Vec<u8>)) {
         emit(keys::DISPUTES_BY_JOB.key(&(self.job, *key)));

@@ -35,6 +35,7 @@ pub(crate) fn run(ctx: &mut Ctx<'_>, by: &By, id: &EscrowId) -> Result<(), Rejec
         paid: escrow.paid,
         refunded: escrow.refunded,
         compensated: escrow.compensated,
+        fees: escrow.fees,
     });
     Ok(())
 }

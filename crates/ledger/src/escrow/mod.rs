@@ -7,7 +7,7 @@
 //! | overdrawn | `EscrowDeposit`, or pay forfeited, that covers every shortfall | open |
 //! | open, overdrawn | `EscrowClose`, with no open order and no unsettled lease | closed: refunds |
 //!
-//! At every moment `deposited = balance + withheld + paid + refunded`.
+//! At every moment `deposited = balance + withheld + paid + refunded + fees`.
 //!
 //! How streams are paid is in [`settle`]; how refunds are divided in [`shares`].
 
@@ -17,7 +17,11 @@ pub(crate) mod open;
 pub mod settle;
 pub mod shares;
 
-use crate::keys::{self, Record, Table};
+use crate::{
+    keys::{self, Listing, Record, Table},
+    market::wake,
+    state::Scratch,
+};
 use borsh::{BorshDeserialize, BorshSerialize};
 use muster_types::{AccountId, Amount, EscrowId, Millis, Rate};
 use serde::{Deserialize, Serialize};
@@ -68,7 +72,7 @@ pub struct Escrow {
     pub deposited: Amount,
     /// Free to be earned.
     pub balance: Amount,
-    /// Earned, but held back until the results stand.
+    /// Earned, but held back until the results stand, or the tenant has accepted the lease.
     pub withheld: Amount,
     /// Paid to providers.
     pub paid: Amount,
@@ -82,6 +86,8 @@ pub struct Escrow {
     pub open_leases: u32,
     /// The sum of the rates of its leases that are not closed.
     pub open_rate: Rate,
+    /// Taken for the validators: what its orders pay for waiting and visits.
+    pub fees: Amount,
 }
 
 impl EscrowStatus {
@@ -98,6 +104,7 @@ impl Record for Escrow {
     type Key = EscrowId;
     const KIND: &'static str = "escrow";
     const TABLE: Table<EscrowId, Self> = keys::ESCROWS;
+    const LISTING: Listing = Listing::Always;
 
     fn entries(&self, key: &EscrowId, emit: &mut dyn FnMut(Vec<u8>)) {
         emit(keys::ESCROWS_BY_OWNER.key(&(self.owner, *key)));
@@ -106,6 +113,10 @@ impl Record for Escrow {
         {
             emit(keys::OVERDRAWN_DUE.key(&(since, *key)));
         }
+    }
+
+    fn stored(key: &EscrowId, old: Option<&Self>, new: &Self, scratch: &mut Scratch<'_>) {
+        wake::escrow_stored(key, old, new, scratch);
     }
 }
 

@@ -3,7 +3,7 @@
 //! A host that takes orders has, for each class that lists it by what it has free
 //! ([`Class::of_host`]), entries in [`keys::OFFERS`]: in a list that holds only hosts of one kind
 //! at one level, by unit price. A walk merges the lists of two kinds at the levels that cover its
-//! own.
+//! own, so that hosts that are full, or nearly, are not in its way.
 //!
 //! | kind | holds | by | walked by |
 //! |---|---|---|---|
@@ -16,39 +16,77 @@ mod seen;
 pub(crate) use seen::Seen;
 
 use crate::{
-    Params, State,
+    Params, State, auditor, bond,
     keys::{self, OfferList, UnitPrice},
-    provider::{Host, Provider, risk},
+    provider::{self, Host, Provider, ProviderStatus, risk},
 };
 use muster_market::{Book, Class, Cursor, HostView, ProviderView, Query, capacity};
-use muster_types::{AccountId, Hash, HostId, Rate};
-use std::{cell::RefCell, collections::BTreeMap, sync::Arc};
+use muster_types::{AccountId, Amount, Hash, HostId, Rate};
+use std::{
+    cell::{Cell, RefCell},
+    sync::Arc,
+};
 
 /// The market's book over a state: the hosts of active providers whose offer stands.
 pub(crate) struct Offers<'a> {
     state: &'a dyn State,
     params: &'a Params,
     height: u64,
-    allowed: &'a dyn Fn(&HostView) -> bool,
     seen: &'a RefCell<Seen>,
+    visit_max: u32,
+    visits: Cell<Visits>,
+}
+
+/// What the walks through a book looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Visits {
+    /// How many hosts, those of this block's offers included.
+    pub(crate) count: u32,
+    /// The last of them.
+    last: Option<Cursor>,
+    /// The same, where a walk would have gone on but for the bound on visits.
+    pub(crate) cut: Option<Cursor>,
 }
 
 impl<'a> Offers<'a> {
-    /// The offers made before block `height` that `allowed` lets in. `seen` is what books of the
-    /// same block have read before.
+    /// The offers made before block `height`. `seen` is what books of the same block have read
+    /// before.
     pub(crate) fn new(
         state: &'a dyn State,
         params: &'a Params,
         height: u64,
-        allowed: &'a dyn Fn(&HostView) -> bool,
         seen: &'a RefCell<Seen>,
     ) -> Self {
-        Self { state, params, height, allowed, seen }
+        Self { state, params, height, seen, visit_max: u32::MAX, visits: Cell::default() }
+    }
+
+    /// The same for one order, whose walk looks at so many hosts at most.
+    pub(crate) fn bounded(self, visit_max: u32) -> Self {
+        Self { visit_max, ..self }
+    }
+
+    /// What was looked at.
+    pub(crate) const fn visits(&self) -> Visits {
+        self.visits.get()
+    }
+
+    /// Whether a walk may look at one more host; notes that it does.
+    fn visit(&self, (UnitPrice(price), host): seen::Place) -> bool {
+        let mut visits = self.visits.get();
+        let may = visits.count < self.visit_max;
+        if may {
+            visits.count = visits.count.saturating_add(1);
+            let unit_price = Rate::per_hour(Amount::from_nanos(u128::from(price)));
+            visits.last = Some(Cursor { unit_price, host });
+        } else {
+            visits.cut = visits.last;
+        }
+        self.visits.set(visits);
+        may
     }
 
     fn view(&self, number: usize) -> Option<Arc<HostView>> {
-        let view = self.seen.borrow_mut().host(self, number);
-        view.filter(|view| (self.allowed)(view))
+        self.seen.borrow_mut().host(self, number)
     }
 }
 
@@ -59,22 +97,22 @@ struct List {
     next: Option<(seen::Place, usize)>,
 }
 
-/// Several lists in one, by (unit price, host): the hosts' numbers.
+/// Several lists in one, by (unit price, host): the hosts' places and numbers.
 struct Merged<'a> {
     offers: &'a Offers<'a>,
     lists: Vec<List>,
 }
 
 impl Iterator for Merged<'_> {
-    type Item = usize;
+    type Item = (seen::Place, usize);
 
-    fn next(&mut self) -> Option<usize> {
+    fn next(&mut self) -> Option<Self::Item> {
         let ready = self.lists.iter_mut().filter(|list| list.next.is_some());
         let first = ready.min_by_key(|list| list.next)?;
-        let (_, number) = first.next?;
+        let entry = first.next?;
         first.at = first.at.saturating_add(1);
         first.next = self.offers.seen.borrow_mut().entry(self.offers.state, first.front, first.at);
-        Some(number)
+        Some(entry)
     }
 }
 
@@ -95,7 +133,9 @@ impl Book for Offers<'_> {
                 lists.extend(next.map(|_| List { front, at, next }));
             }
         }
-        Box::new(Merged { offers: self, lists }.filter_map(|number| self.view(number)))
+        let merged = Merged { offers: self, lists };
+        let visited = merged.take_while(|(place, _)| self.visit(*place));
+        Box::new(visited.filter_map(|(_, number)| self.view(number)))
     }
 
     fn hosts<'a>(&'a self) -> Box<dyn Iterator<Item = Arc<HostView>> + 'a> {
@@ -112,18 +152,21 @@ impl Book for Offers<'_> {
 }
 
 /// What the market knows of a provider. Whatever this reads is to be watched by
-/// [`super::QuoteBook`].
-pub(crate) fn provider_view(id: &AccountId, provider: &Provider, params: &Params) -> ProviderView {
-    let risk_bps = risk::premium_bps(&provider.conduct, params);
-    let bond_free = provider.bond_free();
+/// [`super::QuoteBook`], and what helps an order rings a bell (see [`super::wake`]).
+pub(crate) fn provider_view(
+    state: &dyn State,
+    id: &AccountId,
+    provider: &Provider,
+    params: &Params,
+) -> ProviderView {
     ProviderView {
-        operator: *id,
+        operator: provider::operator_of(state, id),
         region: provider.profile.region.clone(),
         jurisdiction: provider.profile.jurisdiction.clone(),
         attributes: provider.profile.attributes.clone(),
-        signed: BTreeMap::new(),
-        bond_free,
-        risk_bps,
+        signed: auditor::signed(state, id),
+        bond_free: bond::free(state, id),
+        risk_bps: risk::premium_bps(&provider.conduct, params),
     }
 }
 
@@ -141,6 +184,17 @@ pub(crate) fn host_view(id: HostId, host: &Host, provider: Arc<ProviderView>) ->
         fuel_per_s: host.spec.fuel_per_s,
         offered_until: host.spec.offered_until,
     })
+}
+
+/// One host as it is now; `None` where it is no more, or its provider takes no orders.
+pub(super) fn one(state: &dyn State, params: &Params, id: HostId) -> Option<HostView> {
+    let provider = keys::PROVIDERS.get(state, &id.provider)?;
+    if provider.status != ProviderStatus::Active {
+        return None;
+    }
+    let host = keys::HOSTS.get(state, &id)?;
+    let provider = provider_view(state, &id.provider, &provider, params);
+    host_view(id, &host, Arc::new(provider))
 }
 
 const ONLY: u8 = 0;
@@ -164,6 +218,15 @@ fn listings(host: &HostView) -> Vec<(OfferList, UnitPrice)> {
         }
     }
     all
+}
+
+/// Whether two states of a host are listed alike, if its spec is the same.
+pub(super) fn same_lists(one: &Host, other: &Host) -> bool {
+    let classes = |host: &Host| {
+        let free = capacity::checked_sub(&host.spec.capacity, &host.used);
+        free.map(|free| Class::of_host(&free))
+    };
+    classes(one) == classes(other)
 }
 
 /// A host's index entries while it takes orders: one or two for each of its classes, and its
@@ -195,3 +258,6 @@ fn class_key(class: &Class) -> [u8; 8] {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,13 +1,14 @@
-//! `OrderPlace`.
+//! `OrderPlace`. An order for one place takes no bids.
 
-use super::{Order, OrderStatus};
+use super::{Bidding, Mode, Order, OrderStatus, Turn};
 use crate::{
     Event, Reject,
     ctx::{By, Ctx, up},
     escrow::{Escrow, EscrowStatus},
     job::Job,
+    limits,
 };
-use muster_market::Terms;
+use muster_market::{Terms, Together};
 use muster_types::{Amount, EscrowId, Hash, JobId, Millis, OrderId};
 
 /// What an order says beside its manifest.
@@ -16,6 +17,8 @@ pub(crate) struct Placed<'a> {
     pub(crate) job: Option<JobId>,
     pub(crate) terms: &'a Terms,
     pub(crate) deadline: Millis,
+    pub(crate) mode: Mode,
+    pub(crate) reauction: bool,
 }
 
 pub(crate) fn run(
@@ -27,6 +30,10 @@ pub(crate) fn run(
     placed.terms.check().map_err(Reject::bad_field)?;
     if placed.deadline <= ctx.env.head.now {
         return Err(Reject::bad_field("deadline"));
+    }
+    let bidding = bidding(ctx, placed.mode)?;
+    if bidding.is_some() && placed.terms.together != Together::No {
+        return Err(Reject::bad_field("terms.together"));
     }
     let mut escrow: Escrow = ctx.load(placed.escrow)?;
     if escrow.owner != by.signer {
@@ -67,8 +74,28 @@ pub(crate) fn run(
         deadline: placed.deadline,
         fee: by.fee,
         leases: Vec::new(),
+        mode: placed.mode,
+        reauction: placed.reauction,
+        missing: placed.terms.count,
+        turn: Turn::FIRST,
+        bidding,
+        rent_until: ctx.env.head.steady,
+        rent_part: 0,
+        charged: Amount::ZERO,
     };
     ctx.store(&id, &order);
     ctx.emit(Event::OrderPlaced { order: id, tenant: by.signer });
     Ok(())
+}
+
+/// The window that a mode opens.
+fn bidding(ctx: &Ctx<'_>, mode: Mode) -> Result<Option<Bidding>, Reject> {
+    let Mode::Bids { window_ms, bids_max, pick: _ } = mode else { return Ok(None) };
+    if window_ms == Millis::ZERO || window_ms > limits::BID_WINDOW_MS {
+        return Err(Reject::bad_field("mode.window_ms"));
+    }
+    if bids_max == 0 || bids_max > limits::BIDS {
+        return Err(Reject::bad_field("mode.bids_max"));
+    }
+    Ok(Some(Bidding { until: ctx.env.head.steady.after(window_ms), bids: 0 }))
 }

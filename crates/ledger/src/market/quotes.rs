@@ -6,8 +6,11 @@
 //! | key that changed | what is read anew |
 //! |---|---|
 //! | [`keys::HOSTS`], [`keys::OFFERS_DUE`] | that host: in the book while it is listed, by what it has free |
-//! | [`keys::PROVIDERS`] | that provider: for all of its hosts |
+//! | [`keys::PROVIDERS`], [`keys::BONDS`], [`keys::SIGNED`], [`keys::AFFILIATIONS`] | that provider: for all of its hosts |
 //! | [`keys::PARAMS`] | every provider, as risk premiums hang on parameters |
+//! | [`keys::DUTIES`] | every provider, as signatures hold while their auditor is one |
+//!
+//! A signature that expires is in no change: who is signed is read anew when that time has come.
 //!
 //! A provider that begins or ceases to be active lists or unlists its hosts, and an offer that
 //! ends is unlisted, so that both show as changes of [`keys::OFFERS_DUE`].
@@ -15,7 +18,7 @@
 use super::{Offers, host_view, provider_view};
 use crate::{Changes, Params, State, keys, provider::Host};
 use muster_market::{Columns, Explanation, HostView, ProviderView, Terms};
-use muster_types::{AccountId, HostId};
+use muster_types::{AccountId, HostId, Millis};
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet},
@@ -27,6 +30,8 @@ use std::{
 #[derive(Clone, Debug, Default)]
 pub struct QuoteBook {
     columns: Columns,
+    /// The providers with signatures, by when the first of each expires (block time).
+    expiries: BTreeMap<AccountId, Millis>,
 }
 
 impl QuoteBook {
@@ -45,21 +50,28 @@ impl QuoteBook {
     pub fn update(&mut self, state: &dyn State, changes: &Changes) {
         let mut hosts: BTreeSet<HostId> = BTreeSet::new();
         let mut providers: BTreeSet<AccountId> = BTreeSet::new();
-        let mut params = false;
+        let mut all = false;
         for key in changes.0.keys() {
-            params |= keys::PARAMS.parse(key).is_some();
+            all |= keys::PARAMS.parse(key).is_some() || keys::DUTIES.parse(key).is_some();
             providers.extend(keys::PROVIDERS.parse(key));
+            providers.extend(keys::BONDS.parse(key));
+            providers.extend(keys::SIGNED.parse(key).map(|(provider, _)| provider));
+            providers.extend(keys::AFFILIATIONS.parse(key).map(|(_, provider)| provider));
             hosts.extend(keys::HOSTS.parse(key));
             hosts.extend(keys::OFFERS_DUE.parse(key).map(|(_, id)| id));
         }
         let mut reader = Reader::new(state);
-        if params {
+        let now = crate::view::head(state).map(|head| head.now).unwrap_or_default();
+        let expired = self.expiries.iter().filter(|(_, until)| **until <= now);
+        providers.extend(expired.map(|(id, _)| *id));
+        if all {
             providers.extend(keys::PROVIDERS.scan(state, &(), None).map(|(id, _)| id));
         }
         providers.retain(|id| self.columns.has_provider(id));
         for id in providers {
             if let Some(view) = reader.provider(&id) {
                 self.columns.set_provider(&id, &view);
+                self.note_expiry(state, &id);
             }
         }
         for id in hosts {
@@ -75,9 +87,8 @@ impl QuoteBook {
         let head = crate::view::head(state);
         let height = head.map_or(0, |head| head.height).saturating_add(1);
         let now = head.map(|head| head.now).unwrap_or_default();
-        let everybody = |_: &HostView| true;
         let seen = RefCell::default();
-        let book = Offers::new(state, &params, height, &everybody, &seen);
+        let book = Offers::new(state, &params, height, &seen);
         self.columns.explain(&book, terms, &params.rules(), now)
     }
 
@@ -87,9 +98,22 @@ impl QuoteBook {
         self.columns.host_count()
     }
 
+    /// Notes when the first of a provider's signatures that hold expires.
+    fn note_expiry(&mut self, state: &dyn State, id: &AccountId) {
+        let now = crate::view::head(state).map(|head| head.now).unwrap_or_default();
+        let signed = keys::SIGNED.scan(state, id, None).map(|(_, signed)| signed.until);
+        match signed.filter(|until| *until > now).min() {
+            Some(until) => self.expiries.insert(*id, until),
+            None => self.expiries.remove(id),
+        };
+    }
+
     fn read_host(&mut self, reader: &mut Reader<'_>, id: HostId) {
         match reader.host(id) {
-            Some(view) => self.columns.upsert(&view),
+            Some(view) => {
+                self.columns.upsert(&view);
+                self.note_expiry(reader.state, &id.provider);
+            }
             None => {
                 self.columns.remove(&id);
             }
@@ -113,7 +137,7 @@ impl<'a> Reader<'a> {
         let (state, params) = (self.state, &self.params);
         let read = || {
             let provider = keys::PROVIDERS.get(state, id)?;
-            Some(Arc::new(provider_view(id, &provider, params)))
+            Some(Arc::new(provider_view(state, id, &provider, params)))
         };
         self.providers.entry(*id).or_insert_with(read).clone()
     }

@@ -38,6 +38,6 @@ fn a_fixed_script_gives_a_fixed_state() {
     w.ok("ann", Action::EscrowClose { escrow });
     assert_eq!(
         state_root(&w).to_string(),
-        "d880f3e050b822616c102d1bb7f8c3d5bfdabdcf98c9867163c835093137a972"
+        "260b8c1b1c74a86c9f49876854891cbaa60fcdf3ea2664d9ceaf912bbd6bb186"
     );
 }

@@ -40,7 +40,9 @@ pub fn clear_bids(
     for (bid, index) in bids.iter().zip(0u32..) {
         let host = &bid.host;
         let quote = || Quote::at(bid.rate, None, host.provider.risk_bps, rules);
-        if let Some(quote) = examine(host, quote, terms, now, &mut |_| None) {
+        if held.is_with(terms.together, host)
+            && let Some(quote) = examine(host, quote, terms, now, &mut |_| None)
+        {
             let place = Place::of(host, terms.together);
             let candidate =
                 Candidate { host: Arc::clone(host), quote, bid: Some((index, bid.count)) };

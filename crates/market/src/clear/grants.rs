@@ -1,7 +1,10 @@
 //! Step 4 of clearing: leases granted one after the other, and what they use up across hosts.
 
 use super::Placement;
-use crate::{HostView, ProviderView, Spread, Terms, capacity, check::Quote, check::bond_covers};
+use crate::{
+    HostView, ProviderView, Spread, Terms, Together, capacity,
+    check::{Quote, bond_covers},
+};
 use muster_types::{AccountId, Amount, HostId, Resources};
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -30,13 +33,30 @@ impl Held {
     /// Whether one lease more on this host keeps the limits.
     #[must_use]
     pub fn allows(&self, spread: &Spread, host: &HostId, provider: &ProviderView) -> bool {
-        let below = |count: Option<&u32>, limit: u32| {
-            limit == 0 || count.copied().unwrap_or_default() < limit
+        self.room(spread, host, provider) > 0
+    }
+
+    /// How many leases more on this host keep the limits.
+    #[must_use]
+    pub fn room(&self, spread: &Spread, host: &HostId, provider: &ProviderView) -> u32 {
+        let left = |count: Option<&u32>, limit: u32| {
+            if limit == 0 { u32::MAX } else { limit.saturating_sub(count.copied().unwrap_or(0)) }
         };
-        below(self.by_host.get(host), spread.per_host)
-            && below(self.by_provider.get(&host.provider), spread.per_provider)
-            && below(self.by_region.get(&provider.region), spread.per_region)
-            && below(self.by_operator.get(&provider.operator), spread.per_operator)
+        left(self.by_host.get(host), spread.per_host)
+            .min(left(self.by_provider.get(&host.provider), spread.per_provider))
+            .min(left(self.by_region.get(&provider.region), spread.per_region))
+            .min(left(self.by_operator.get(&provider.operator), spread.per_operator))
+    }
+
+    /// Whether leases on this host are in one place with all that is held.
+    pub(super) fn is_with(&self, together: Together, host: &HostView) -> bool {
+        self.by_host.is_empty()
+            || match together {
+                Together::No => true,
+                Together::Region => self.by_region.contains_key(&host.provider.region),
+                Together::Provider => self.by_provider.contains_key(&host.id.provider),
+                Together::Host => self.by_host.contains_key(&host.id),
+            }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Orders whose leases must all be in one place.
 
 use super::{
-    Cleared, Stop,
+    Cleared, Progress, Stop,
     grants::{Candidate, Grants, Held, Rank},
     walk::{Ahead, Walk},
 };
@@ -56,16 +56,22 @@ pub(super) fn best<'a>(places: &Places, terms: &'a Terms, held: &Held) -> Option
     best.map(|(_, grants)| grants)
 }
 
-pub(super) fn clear(book: &dyn Book, terms: &Terms, rules: &Rules, now: Millis) -> Cleared {
-    let held = Held::default();
-    let mut walk = Walk::new(book, terms, rules, now, None);
+pub(super) fn clear(
+    book: &dyn Book,
+    terms: &Terms,
+    rules: &Rules,
+    now: Millis,
+    progress: &Progress,
+) -> Cleared {
+    let held = &progress.held;
+    let mut walk = Walk::new(book, terms, rules, now, progress.after.as_ref());
     let mut places = Places::new();
     let mut in_walk_order: BTreeMap<Place, Grants<'_>> = BTreeMap::new();
     let mut ahead = Ahead::Short;
     let mut found = None;
     let stopped = loop {
         if let Ahead::Left(0) = ahead {
-            found = best(&places, terms, &held);
+            found = best(&places, terms, held);
             if found.is_some() {
                 break Stop::EnoughSeen;
             }
@@ -75,11 +81,12 @@ pub(super) fn clear(book: &dyn Book, terms: &Terms, rules: &Rules, now: Millis) 
         match visited {
             Err(stop) => break stop,
             Ok((None, _)) => {}
+            Ok((_, host)) if !held.is_with(terms.together, &host) => {}
             Ok((Some(quote), host)) => {
                 let place = Place::of(&host, terms.together);
                 let candidate = Candidate { host, quote, bid: None };
                 ahead.passed(rules, || {
-                    let new = || Grants::new(terms, &held);
+                    let new = || Grants::new(terms, held);
                     let grants = in_walk_order.entry(place.clone()).or_insert_with(new);
                     grants.fill(&candidate);
                     grants.is_full()
@@ -88,7 +95,7 @@ pub(super) fn clear(book: &dyn Book, terms: &Terms, rules: &Rules, now: Millis) 
             }
         }
     };
-    let placements = found.or_else(|| best(&places, terms, &held));
+    let placements = found.or_else(|| best(&places, terms, held));
     let placements = placements.map(Grants::into_placements).unwrap_or_default();
     Cleared { placements, visited: walk.visited, stopped, cursor: None }
 }

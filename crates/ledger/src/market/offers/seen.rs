@@ -2,16 +2,19 @@
 
 use super::{Offers, host_view, listings, provider_view};
 use crate::{
-    Params, State,
+    Params, State, bond,
     keys::{self, OfferList, UnitPrice},
-    provider::{Host, Provider},
+    provider::{Host, risk},
 };
 use muster_market::{HostView, Level, ProviderView};
 use muster_types::{AccountId, HostId};
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// The cheapest part of each list that was walked, and the hosts there. It holds nothing that the
-/// state does not say; who changes a host or its provider tells ([`Seen::changed`]).
+/// state does not say; who grants tells ([`Seen::granted`]).
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     /// By class and kind: its lists that hold hosts, all of them, as places in `fronts`.
@@ -49,22 +52,32 @@ struct Front {
 const CHUNK: usize = 16;
 
 impl Seen {
-    /// A host and its provider are now this, and so says the state.
-    pub(crate) fn changed(
-        &mut self,
-        params: &Params,
-        id: HostId,
-        host: &Host,
-        provider: &Provider,
-    ) {
-        let provider = Arc::new(provider_view(&id.provider, provider, params));
-        let place = self.by_provider.get(&id.provider).copied();
-        if let Some(place) = place.and_then(|number| self.providers.get_mut(number)) {
-            *place = Some(Arc::clone(&provider));
+    /// Leases were granted on these hosts; so says the state, and this is what the hosts are now.
+    pub(crate) fn granted(&mut self, state: &dyn State, params: &Params, hosts: &[(HostId, Host)]) {
+        let providers: BTreeSet<AccountId> = hosts.iter().map(|(id, _)| id.provider).collect();
+        for id in &providers {
+            let place = self.by_provider.get(id).copied();
+            let known = place.and_then(|number| self.providers.get_mut(number));
+            if let Some(Some(known)) = known
+                && let Some(provider) = keys::PROVIDERS.get(state, id)
+            {
+                // A grant changes nothing else that the market sees of a provider.
+                let bond_free = bond::free(state, id);
+                let risk_bps = risk::premium_bps(&provider.conduct, params);
+                *known =
+                    Arc::new(ProviderView { bond_free, risk_bps, ..ProviderView::clone(known) });
+            }
         }
+        for (id, host) in hosts {
+            self.changed(*id, host);
+        }
+    }
+
+    fn changed(&mut self, id: HostId, host: &Host) {
         let Some(&number) = self.by_id.get(&id) else { return };
         let Some(known) = self.hosts.get_mut(number) else { return };
-        let Some(old) = known.view.take() else {
+        let provider = self.providers.get(known.provider).cloned().flatten();
+        let (Some(old), Some(provider)) = (known.view.take(), provider) else {
             // Where it was listed is not known any more.
             *self = Self::default();
             return;
@@ -107,8 +120,11 @@ impl Seen {
         let group = self.groups.entry((class, kind)).or_insert_with(|| {
             let mut group = BTreeMap::new();
             let mut list = OfferList { class, kind, level: Level { main: 0, beside: 0 } };
+            let first = HostId { provider: AccountId::default(), index: 0 };
             // From each list to the first entry after it.
-            while let Some(((found, ..), ())) = keys::OFFERS.scan_from(state, &list).next() {
+            while let Some(((found, ..), ())) =
+                keys::OFFERS.scan_from(state, &(), Some(&(list, UnitPrice(0), first))).next()
+            {
                 if (found.class, found.kind) != (class, kind) {
                     break;
                 }
@@ -148,7 +164,8 @@ impl Seen {
         if provider.is_none() {
             let id = &known.id.provider;
             let read = keys::PROVIDERS.get(offers.state, id);
-            *provider = read.map(|read| Arc::new(provider_view(id, &read, offers.params)));
+            *provider =
+                read.map(|read| Arc::new(provider_view(offers.state, id, &read, offers.params)));
         }
         let provider = provider.as_ref()?;
         match &known.view {

@@ -147,6 +147,17 @@ impl Market<'_> {
         self.grant(&same, |host, _, _| position(host)).len() == self.terms.count as usize
     }
 
+    /// Whether a host is where the order holds leases, if it must be in one place and holds any.
+    fn is_with_held(&self, host: &HostView) -> bool {
+        let same = |held: &HostView| match self.terms.together {
+            Together::No => true,
+            Together::Region => held.provider.region == host.provider.region,
+            Together::Provider => held.id.provider == host.id.provider,
+            Together::Host => held.id == host.id,
+        };
+        self.held.is_empty() || self.held.iter().any(same)
+    }
+
     /// Steps 1 to 5, one by one.
     fn clear(&self, all: &[HostView], after: Option<&Cursor>) -> Vec<Offer> {
         let class = Class::of_request(&self.terms.request);
@@ -175,7 +186,7 @@ impl Market<'_> {
         walk.truncate(usize::try_from(self.rules.visit_max).unwrap());
         let passed: Vec<_> = walk
             .into_iter()
-            .filter(|host| self.passes(host, Some(self.rate(host))))
+            .filter(|host| self.passes(host, Some(self.rate(host))) && self.is_with_held(host))
             .map(|host| (host.clone(), self.rate(host), 0, u32::MAX))
             .collect();
         let enough = (1..=passed.len()).find(|seen| self.fills(&passed[..*seen]));
@@ -223,9 +234,6 @@ proptest! {
         let mut progress = Progress::default();
         let mut held: Vec<HostView> =
             held.into_iter().filter_map(|at| hosts.get(at).cloned()).collect();
-        if terms.together != Together::No {
-            held.clear();
-        }
         for host in &held {
             progress.held.add(&host.id, &host.provider);
         }
