@@ -283,6 +283,9 @@ async fn bond(
         sockets,
         attributes: config.attributes.clone(),
         // Its owner's to say, and not in the configuration: what was said stays.
+        jurisdiction: known
+            .map(|known| known.record.profile.jurisdiction.clone())
+            .unwrap_or_default(),
         operator: known.and_then(|known| known.record.profile.operator),
     };
     let add = (!missing.is_zero()).then_some(Action::BondAdd { amount: missing });

@@ -4,16 +4,21 @@ use crate::{AgentError, HostConfig};
 use muster_api::views::{HostView, ProviderView};
 use muster_ledger::{
     Action, Params, ProviderProfile,
+    job::Verification,
     provider::{HostSpec, ProviderStatus},
 };
 use muster_types::{Amount, Millis, Resources};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How long an offer stands when it is made.
 const OFFER_LIFETIME: Millis = Millis::from_secs(24 * 3600);
 
 /// What fees may take, beside the bond, before an account counts as unfunded.
 pub(crate) const FEE_RESERVE: Amount = Amount::from_nanos(10_000_000);
+
+/// The levels at which it serves jobs, beside `none`: it commits to a leaf for each task.
+const LEVELS: [Verification; 2] =
+    [Verification::Replicate { sample_bps: 0 }, Verification::Audit { rate_bps: 0 }];
 
 /// How long an offer is made to stand under these rules.
 fn lifetime(params: &Params) -> Millis {
@@ -56,6 +61,7 @@ pub(crate) fn hosts(
     params: &Params,
 ) -> Vec<Action> {
     let lifetime = lifetime(params);
+    let verifies: BTreeSet<_> = LEVELS.into_iter().filter_map(Verification::capability).collect();
     let known: BTreeMap<u32, &HostView> = known
         .map(|known| known.hosts.iter().map(|host| (host.index, host)).collect())
         .unwrap_or_default();
@@ -68,6 +74,7 @@ pub(crate) fn hosts(
             spec.capacity == host.capacity
                 && spec.prices == host.prices
                 && spec.attributes.is_empty()
+                && spec.verifies == verifies
                 && spec.offered_until.since(now).0 >= lifetime.0 / 2
         });
         if !stands {
@@ -75,7 +82,8 @@ pub(crate) fn hosts(
                 capacity: host.capacity.clone(),
                 prices: host.prices,
                 offered_until: now.after(lifetime),
-                attributes: BTreeMap::new(),
+                verifies: verifies.clone(),
+                ..HostSpec::default()
             };
             actions.push(Action::HostSet { index, spec });
         }
@@ -114,7 +122,8 @@ mod tests {
 
     fn host(index: u32, cpu_milli: u64, used: u64, until: Millis) -> HostView {
         let capacity = Resources { cpu_milli, ..Resources::default() };
-        let spec = HostSpec { capacity, offered_until: until, ..HostSpec::default() };
+        let verifies = LEVELS.into_iter().filter_map(Verification::capability).collect();
+        let spec = HostSpec { capacity, offered_until: until, verifies, ..HostSpec::default() };
         let used = Resources { cpu_milli: used, ..Resources::default() };
         HostView { index, record: Host { spec, used, offered_at_height: 1 } }
     }

@@ -546,6 +546,8 @@ pub struct ProviderProfile {
     pub sockets: Vec<String>,
     /// Facts that orders may ask for.
     pub attributes: BTreeMap<String, String>,
+    /// Under whose law it is (ISO 3166-1 alpha-2, lower case); empty where it does not say.
+    pub jurisdiction: String,
     /// The account that operates it, where that is another one; counts once that account confirms
     /// it by [`Action::AffiliateSet`].
     #[serde(default)]

@@ -44,7 +44,7 @@
 
 mod key;
 
-pub use key::Key;
+pub use key::{Key, OfferList, UnitPrice};
 
 use crate::{
     account::{Account, Authority, DelegatedKey},
@@ -131,9 +131,9 @@ pub const JOBS_BY_TENANT: Index<(AccountId, JobId)> = Table::new(DERIVED, 7);
 pub const ESCROWS_BY_OWNER: Index<(AccountId, EscrowId)> = Table::new(DERIVED, 8);
 /// All disputes of a job.
 pub const DISPUTES_BY_JOB: Index<(JobId, DisputeId)> = Table::new(DERIVED, 9);
-/// The hosts that take orders: by (class of hosts, size of what is free of it, unit price in it).
-pub const OFFERS: Index<((Hash, u8), Rate, HostId)> = Table::new(DERIVED, 10);
-/// The same hosts, by the end of their offer.
+/// The hosts that take orders and are not full: by (list, unit price in it).
+pub const OFFERS: Index<(OfferList, UnitPrice, HostId)> = Table::new(DERIVED, 10);
+/// The hosts that take orders, full ones too, by the end of their offer.
 pub const OFFERS_DUE: Index<(Millis, HostId)> = Table::new(DERIVED, 11);
 /// Open orders, oldest first.
 pub const ORDERS_WAITING: Index<(Millis, OrderId)> = Table::new(DERIVED, 12);
@@ -257,6 +257,12 @@ impl<K: Key, V: BorshSerialize + BorshDeserialize> Table<K, V> {
         let mut found = None;
         state.read(&key, &mut |value| found = value.map(|value| decoded(&key, value)));
         found
+    }
+
+    /// The key that a storage key of this table names.
+    pub(crate) fn parse(&self, key: &[u8]) -> Option<K> {
+        let mut rest = key.strip_prefix(&self.prefix)?;
+        K::read(&mut rest).filter(|_| rest.is_empty())
     }
 
     /// Whether there is something at `key`.

@@ -31,6 +31,9 @@ pub const GPU_KINDS: usize = 16;
 /// Units of any one resource in a host: thousandths of a thread, bytes, bits a second.
 pub const UNITS: u64 = 1 << 56;
 
+/// The longest notice of an interruptible offer.
+pub const NOTICE_MAX: Millis = Millis(30 * 86_400_000);
+
 /// The highest unit price of a host.
 pub const UNIT_PRICE: Rate = Rate::per_hour(Amount::from_units(1_000_000));
 

@@ -223,6 +223,8 @@ params! { |p|
     /// The risk premium of a provider all of whose leases were rejected or declined; fewer in
     /// proportion.
     risk_refused_bps: u32 = 1_000, 0, 1_000_000;
+    /// How many more hosts are compared once an order could be filled.
+    look_ahead: u32 = 8, 0, 1_000_000;
 }
 
 /// A parameter out of its bounds.
@@ -262,6 +264,7 @@ impl Params {
     pub const fn rules(&self) -> Rules {
         Rules {
             visit_max: self.visit_max,
+            look_ahead: self.look_ahead,
             pledge_min: self.pledge_min,
             pledge_hours: self.pledge_hours,
         }

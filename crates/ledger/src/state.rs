@@ -39,9 +39,14 @@ pub struct MemoryState(pub BTreeMap<Vec<u8>, Vec<u8>>);
 impl MemoryState {
     /// Applies what a block wrote.
     pub fn apply(&mut self, changes: Changes) {
-        for (key, value) in changes.0 {
+        for (mut key, value) in changes.0 {
             match value {
-                Some(value) => self.0.insert(key, value),
+                // What stays takes no more room than it needs: writers reserve more.
+                Some(mut value) => {
+                    key.shrink_to_fit();
+                    value.shrink_to_fit();
+                    self.0.insert(key, value)
+                }
                 None => self.0.remove(&key),
             };
         }

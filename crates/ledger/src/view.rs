@@ -11,7 +11,7 @@ use crate::{
     escrow::Escrow,
     job::Job,
     keys::{self, Index, Key, Record},
-    market::{Bid, Lease, Offers, Order, TenantConduct},
+    market::{Bid, Lease, Offers, Order, QuoteBook, TenantConduct},
     neutrality::{self, Concentration},
     provider::{self, Host, Provider, risk},
     stake::{Delegation, Unbonding, Validator},
@@ -254,9 +254,15 @@ pub fn quote(state: &dyn State, terms: &Terms) -> Explanation {
     let (params, head) = (params(state), head(state));
     let height = head.map_or(0, |head| head.height).saturating_add(1);
     let now = head.map(|head| head.now).unwrap_or_default();
-    let everybody = |_: &muster_market::HostView| true;
-    let book = Offers::new(state, &params, height, &everybody);
+    let seen = std::cell::RefCell::default();
+    let book = Offers::new(state, &params, height, &seen);
     explain(&book, terms, &params.rules(), now)
+}
+
+/// The market in the form that answers quotes fast: see [`QuoteBook`].
+#[must_use]
+pub fn quote_book(state: &dyn State) -> QuoteBook {
+    QuoteBook::new(state)
 }
 
 /// A validator's stake; `None` for an account that never registered as one, in the committee

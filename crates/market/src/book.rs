@@ -1,25 +1,55 @@
 //! Where candidates come from.
 
-use crate::{Class, HostView, Placement, capacity};
-use muster_types::HostId;
-use std::collections::BTreeMap;
+use crate::{Class, HostView, Placement, ProviderView, Query, capacity};
+use borsh::{BorshDeserialize, BorshSerialize};
+use muster_types::{AccountId, HostId, Rate};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, sync::Arc};
 
-/// The standing offers, indexed by class.
+/// A place in a walk: everything up to this host was seen.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    BorshSerialize,
+    BorshDeserialize,
+    Serialize,
+    Deserialize,
+)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct Cursor {
+    /// The unit price at which the walk met it ([`HostView::unit_price`]).
+    pub unit_price: Rate,
+    /// The host.
+    pub host: HostId,
+}
+
+/// The standing offers, indexed by class and level.
 ///
 /// A book holds exactly the hosts that take orders: those of active providers, with an offer made
 /// before this block. It must not change while a walk is under way.
 pub trait Book {
-    /// The hosts of a class, in rising order of (unit price of the class, host id), each once.
-    /// Every host of the book is in [`Class::Cpu`]; the others follow [`Class::of_host`] of the
-    /// host's capacity, whether or not it is free.
-    fn walk<'a>(&'a self, class: &Class) -> Box<dyn Iterator<Item = HostView> + 'a>;
+    /// The hosts that [`Class::of_host`] lists, by what they have free, in the query's class at
+    /// a level that covers its own: in rising order of [`Cursor`], each once, beginning after `after`. The
+    /// unit price is [`HostView::unit_price`] for the query.
+    fn walk<'a>(
+        &'a self,
+        query: &Query,
+        after: Option<&Cursor>,
+    ) -> Box<dyn Iterator<Item = Arc<HostView>> + 'a>;
+
+    /// Every host, full ones too, in the order of their ids or not.
+    fn hosts<'a>(&'a self) -> Box<dyn Iterator<Item = Arc<HostView>> + 'a>;
 
     /// How many hosts the book holds.
     fn host_count(&self) -> u64;
 }
 
-/// A book in memory, for tests, simulations and what-if questions. It takes what is free for what
-/// a host has.
+/// A book in memory, for tests, simulations and what-if questions: simple, and in no hurry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MemoryBook {
     hosts: BTreeMap<HostId, HostView>,
@@ -42,19 +72,24 @@ impl MemoryBook {
         self.hosts.get(id)
     }
 
+    /// Changes what is known of a provider, on all its hosts.
+    pub fn set_provider(&mut self, id: &AccountId, provider: &Arc<ProviderView>) {
+        for host in self.hosts.values_mut().filter(|host| host.id.provider == *id) {
+            host.provider = Arc::clone(provider);
+        }
+    }
+
     /// Books a lease: takes its capacity off its host and its pledge off its provider's free bond.
     /// False, and nothing is changed, where there is too little of either.
     pub fn grant(&mut self, placement: &Placement) -> bool {
         let Some(host) = self.hosts.get_mut(&placement.host) else { return false };
         let Some(free) = capacity::checked_sub(&host.free, &placement.takes) else { return false };
-        if host.bond_free < placement.pledge {
+        let Some(bond_free) = host.provider.bond_free.checked_sub(placement.pledge) else {
             return false;
-        }
+        };
         host.free = free;
-        let provider = placement.host.provider;
-        for host in self.hosts.values_mut().filter(|host| host.id.provider == provider) {
-            host.bond_free = host.bond_free.saturating_sub(placement.pledge);
-        }
+        let provider = ProviderView { bond_free, ..ProviderView::clone(&host.provider) };
+        self.set_provider(&placement.host.provider, &Arc::new(provider));
         true
     }
 }
@@ -66,11 +101,28 @@ impl FromIterator<HostView> for MemoryBook {
 }
 
 impl Book for MemoryBook {
-    fn walk<'a>(&'a self, class: &Class) -> Box<dyn Iterator<Item = HostView> + 'a> {
-        let mut hosts: Vec<&HostView> =
-            self.hosts.values().filter(|host| Class::of_host(&host.free).contains(class)).collect();
-        hosts.sort_by_key(|host| (class.unit_price(&host.prices), host.id));
-        Box::new(hosts.into_iter().cloned())
+    fn walk<'a>(
+        &'a self,
+        query: &Query,
+        after: Option<&Cursor>,
+    ) -> Box<dyn Iterator<Item = Arc<HostView>> + 'a> {
+        let listed = |host: &HostView| {
+            let classes = Class::of_host(&host.free);
+            classes.iter().any(|(class, level)| *class == query.class && level.covers(query.level))
+        };
+        let mut hosts: BTreeMap<Cursor, &HostView> = BTreeMap::new();
+        for host in self.hosts.values().filter(|host| listed(host)) {
+            let unit_price = host.unit_price(&query.class, query.interruptible);
+            let at = Cursor { unit_price, host: host.id };
+            if after.is_none_or(|after| at > *after) {
+                hosts.insert(at, host);
+            }
+        }
+        Box::new(hosts.into_values().map(|host| Arc::new(host.clone())))
+    }
+
+    fn hosts<'a>(&'a self) -> Box<dyn Iterator<Item = Arc<HostView>> + 'a> {
+        Box::new(self.hosts.values().map(|host| Arc::new(host.clone())))
     }
 
     fn host_count(&self) -> u64 {

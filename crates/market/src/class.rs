@@ -1,9 +1,63 @@
 //! Classes of hosts: what a book is indexed by, so that an order visits only hosts that could
 //! serve it, the cheapest first.
+//!
+//! Within a class a host is listed at the [`Level`] of what it has free of the class's principal
+//! resource (threads of CPU, GPUs of one kind) and of the one that goes with it (memory with CPU,
+//! CPU with GPUs), each in powers of two. A host with nothing of the principal resource free is
+//! not listed. An order walks the levels that are at least that of its own request in both: what
+//! is not cannot fit, so hosts that are full one way or the other are in nobody's way, and a
+//! request for powers of two meets no host that lacks them.
 
-use crate::{Prices, Request, terms::part_ceil};
-use muster_types::{Rate, Resources};
-use std::fmt;
+use crate::{GIB, Prices, Request, Terms, host::part_ceil};
+use muster_types::{Gpu, Rate, Resources};
+use std::{collections::BTreeMap, fmt};
+
+/// How much a host has free, or an order asks for, of a class's two resources: 0 for less than
+/// one piece, `n` for at least `2^(n-1)` and less than `2^n` pieces. A piece is a thread, a GPU,
+/// or 2 GiB of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Level {
+    /// Of the principal resource; at most [`Level::MAX`].
+    pub main: u8,
+    /// Of the one that goes with it; at most [`Level::MAX_BESIDE`].
+    pub beside: u8,
+}
+
+impl Level {
+    /// The highest `main`: at least 16,384 pieces.
+    pub const MAX: u8 = 15;
+    /// The highest `beside`: at least 64 pieces.
+    pub const MAX_BESIDE: u8 = 7;
+
+    const fn of(main: u64, beside: u64) -> Self {
+        Self { main: log(main, Self::MAX), beside: log(beside, Self::MAX_BESIDE) }
+    }
+
+    const fn of_cpu(cpu_milli: u64, memory_bytes: u64) -> Self {
+        Self::of(cpu_milli / THREAD, memory_bytes / MEMORY)
+    }
+
+    const fn of_gpus(count: u32, cpu_milli: u64) -> Self {
+        Self::of(count as u64, cpu_milli / THREAD)
+    }
+
+    /// Whether this is at least `other` in both.
+    #[must_use]
+    pub const fn covers(self, other: Self) -> bool {
+        self.main >= other.main && self.beside >= other.beside
+    }
+}
+
+/// A piece of CPU, in thousandths of a thread.
+const THREAD: u64 = 1000;
+/// A piece of memory, in bytes.
+const MEMORY: u64 = 2 * GIB;
+
+#[allow(clippy::cast_possible_truncation, reason = "at most 64, and `most` is less")]
+const fn log(pieces: u64, most: u8) -> u8 {
+    let bits = u64::BITS.saturating_sub(pieces.leading_zeros());
+    if bits < most as u32 { bits as u8 } else { most }
+}
 
 /// A class of hosts, with the price that it is sorted by.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -21,22 +75,61 @@ pub enum Class {
     },
 }
 
-impl Class {
-    /// The classes of a host with this capacity, each once.
+/// Which hosts of a book an order walks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Query {
+    /// Those of this class,
+    pub class: Class,
+    /// at a level that covers this one,
+    pub level: Level,
+    /// by the lower price of those with an interruptible offer.
+    pub interruptible: bool,
+}
+
+impl Query {
+    /// What an order walks.
     #[must_use]
-    pub fn of_host(capacity: &Resources) -> Vec<Self> {
-        let mut classes = vec![Self::Cpu];
-        for gpu in capacity.gpus.iter().filter(|gpu| gpu.count > 0) {
-            classes.push(Self::AnyGpu);
-            classes.push(Self::Gpu { vendor: gpu.vendor.clone(), model: gpu.model.clone() });
+    pub fn of(terms: &Terms) -> Self {
+        let class = Class::of_request(&terms.request);
+        let request = &terms.request;
+        let level = match class {
+            Class::Cpu => Level::of_cpu(request.cpu_milli, request.memory_bytes),
+            Class::AnyGpu | Class::Gpu { .. } => {
+                Level::of_gpus(request.gpu.count, request.cpu_milli)
+            }
+        };
+        Self { class, level, interruptible: terms.interruptible }
+    }
+}
+
+impl Class {
+    /// The classes that list a host with so much free, each once, with its level there.
+    #[must_use]
+    pub fn of_host(free: &Resources) -> Vec<(Self, Level)> {
+        let mut all = Vec::new();
+        if free.cpu_milli > 0 {
+            all.push((Self::Cpu, Level::of_cpu(free.cpu_milli, free.memory_bytes)));
         }
-        classes.sort();
-        classes.dedup();
-        classes
+        let gpus = || free.gpus.iter().filter(|gpu| gpu.count > 0);
+        let most = |gpus: &mut dyn Iterator<Item = &Gpu>| gpus.map(|gpu| gpu.count).max();
+        if let Some(count) = most(&mut gpus()) {
+            all.push((Self::AnyGpu, Level::of_gpus(count, free.cpu_milli)));
+        }
+        let mut models: BTreeMap<(&str, &str), u32> = BTreeMap::new();
+        for gpu in gpus() {
+            let count = models.entry((&gpu.vendor, &gpu.model)).or_default();
+            *count = gpu.count.max(*count);
+        }
+        all.extend(models.into_iter().map(|((vendor, model), count)| {
+            let class = Self::Gpu { vendor: vendor.to_owned(), model: model.to_owned() };
+            (class, Level::of_gpus(count, free.cpu_milli))
+        }));
+        all
     }
 
-    /// The class to walk for a request: a superset of the hosts that fit it. A GPU request that
-    /// does not name both vendor and model walks [`Class::AnyGpu`].
+    /// The class to walk for a request: a superset of the hosts that fit it and have some of its
+    /// principal resource free. A GPU request that does not name both vendor and model walks
+    /// [`Class::AnyGpu`].
     #[must_use]
     pub fn of_request(request: &Request) -> Self {
         let gpu = &request.gpu;
@@ -79,5 +172,45 @@ impl fmt::Display for Class {
             Self::AnyGpu => f.write_str("any gpu"),
             Self::Gpu { vendor, model } => write!(f, "{vendor}/{model}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::*;
+
+    #[test]
+    fn levels_are_powers_of_two_and_what_is_below_a_request_cannot_fit_it() {
+        let threads = [(1, 0), (999, 0), (1000, 1), (1999, 1), (2000, 2), (4000, 3), (4001, 3)];
+        for (milli, expected) in threads {
+            assert_eq!(Level::of_cpu(milli, 0), Level { main: expected, beside: 0 }, "{milli}");
+            assert_eq!(Level::of_gpus(0, milli), Level { main: 0, beside: expected }, "{milli}");
+        }
+        assert_eq!([1, 2, 3, 4, 7, 8].map(|pieces| log(pieces, 15)), [1, 2, 2, 3, 3, 4]);
+        let most = Level { main: Level::MAX, beside: Level::MAX_BESIDE };
+        assert_eq!(Level::of_cpu(u64::MAX, u64::MAX), most);
+        for have in 0..20_000 {
+            assert!(Level::of(have + 1, 7 * have + 3).covers(Level::of(have, 7 * have)));
+        }
+        assert!(!Level::of(4, 1).covers(Level::of(2, 2)));
+    }
+
+    #[test]
+    fn a_host_is_listed_by_what_it_has_free() {
+        let mut free = host(1, "0").free;
+        let listed = |free: &Resources| {
+            let all = Class::of_host(free).into_iter();
+            let text = |(class, Level { main, beside })| format!("{class} {main} {beside}");
+            all.map(text).collect::<Vec<_>>()
+        };
+        assert_eq!(listed(&free), ["cpu 3 3"]);
+        free.gpus = vec![gpu("h100", 80, 2), gpu("h100", 94, 4), gpu("a100", 40, 1)];
+        let all = ["cpu 3 3", "any gpu 3 3", "nvidia/a100 1 3", "nvidia/h100 3 3"];
+        assert_eq!(listed(&free), all);
+        free.cpu_milli = 0;
+        assert_eq!(listed(&free), ["any gpu 3 0", "nvidia/a100 1 0", "nvidia/h100 3 0"]);
+        free.gpus.iter_mut().for_each(|gpu| gpu.count = 0);
+        assert!(listed(&free).is_empty());
     }
 }

@@ -2,23 +2,38 @@
 //!
 //! The rule, step by step:
 //!
-//! 1. The order's class ([`Class::of_request`]) is walked by rising (unit price, host id), at most
-//!    [`Rules::visit_max`] hosts of it.
+//! 1. The order's [`Query`](crate::Query) is walked by rising (unit price, host id), at most
+//!    [`Rules::visit_max`] hosts of it. For an order that accepts interruptible offers the unit
+//!    price and the rate of a host are the lower ones of its two offers, each taken by itself.
 //! 2. A host that fails a hard constraint ([`crate::Constraint`]) for a single lease is dropped.
-//! 3. The others are ranked by (score, host id), the least first; the score is
-//!    `rate x (10_000 + risk_bps)`: the price, raised by the provider's risk premium.
-//! 4. In that rank each host gets as many of the order's leases as it can take, until there are
+//! 3. Once the hosts that passed would fill the order if they were taken in the order of the walk
+//!    by step 4, [`Rules::look_ahead`] more that pass are looked at, and then no more. If the
+//!    hosts so far, ranked, do not fill the order after all (limits that cross each other can do
+//!    that), there is no such limit.
+//! 4. All that passed are ranked by (score, host id), the least first; the score is
+//!    `rate x (10_000 + risk_bps)`: the price, raised by the provider's risk premium. In that rank
+//!    each host gets as many of the order's leases as it can take, until there are
 //!    [`Terms::count`]: while it has the capacity free after the leases that this order already
 //!    put on it; while its provider's free bond covers this lease's pledge and `min_bond` after
-//!    what this order already pledged on it; while no [`crate::Spread`] limit is reached.
+//!    what this order already pledged on it; while no [`crate::Spread`] limit is reached, leases
+//!    that the order holds already ([`Held`]) counted.
 //! 5. A gang that was not filled gets nothing.
 //! 6. Every winner is paid what it asked: its rate, not its score.
 //!
+//! An order that is to be in one place ([`crate::Together`]) takes step 4 for each place by
+//! itself, over the hosts that passed there; in step 3 "would fill" means that some place would.
+//! Of the places that fill the order the one with the least sum of its leases' scores wins, of
+//! equal ones the first by name (region, provider or host id); if none does the order gets nothing.
+//! Where the order holds leases, only the place that they are in counts.
+//!
+//! An order that takes any number of leases and stopped at `visit_max` goes on, in a later block,
+//! after the [`Cursor`] that [`Cleared`] holds: hosts before it took no more of the order then.
+//!
 //! The walk stops before its end when nothing that follows can change the outcome. Why that is
 //! safe: a host's rate is a sum of parts, none negative, and one part is its unit price times the
-//! request's units, rounded up. So its rate is at least [`Class::rate_floor`] of its unit price
-//! and its score at least `floor x 10_000`. Unit prices only rise along the walk, and the floor
-//! with them. Hence, when the walk has reached a host with floor `f`:
+//! request's units, rounded up. So its rate is at least [`crate::Class::rate_floor`] of its unit
+//! price and its score at least `floor x 10_000`. Unit prices only rise along the walk, and the
+//! floor with them. Hence, when the walk has reached a host with floor `f`:
 //!
 //! - hosts seen so far whose score is *less* than `f x 10_000` rank before everything that is
 //!   still to come, so step 4 may deal with them now and for good (on equality the host id could
@@ -26,13 +41,20 @@
 //! - once these fill the order, the rest of the walk gets nothing;
 //! - and once `f` exceeds `max_rate`, the rest of the walk fails that constraint.
 
-use crate::{
-    Book, Class, HostView, Rules, Terms, capacity,
-    check::{BPS, Quote, bond_covers, examine},
-};
-use muster_types::{AccountId, Amount, HostId, Millis, Rate, Resources};
+use crate::{Book, Cursor, Rules, Terms, Together, check::BPS};
+use muster_types::{Amount, HostId, Millis, Rate, Resources};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+
+mod bids;
+mod grants;
+mod together;
+mod walk;
+
+pub use bids::{BidView, clear_bids};
+pub use grants::Held;
+use grants::{Candidate, Grants, Rank};
+use walk::{Ahead, Walk};
 
 /// One lease that a host won.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +69,10 @@ pub struct Placement {
     pub risk_bps: u32,
     /// The part of the provider's bond that it locks, in `usd`.
     pub pledge: Amount,
+    /// The notice before an end, where the rate is the interruptible offer's.
+    pub interruptible: Option<Millis>,
+    /// The bid that won, by its place in the list.
+    pub bid: Option<u32>,
 }
 
 /// Why a walk ended.
@@ -60,6 +86,8 @@ pub enum Stop {
     NothingCheaper,
     /// [`Rules::visit_max`] hosts were seen.
     VisitLimit,
+    /// The order was filled, and [`Rules::look_ahead`] more hosts were compared.
+    EnoughSeen,
 }
 
 /// The outcome of clearing one order.
@@ -71,121 +99,88 @@ pub struct Cleared {
     pub visited: u32,
     /// Why no more were.
     pub stopped: Stop,
+    /// Where to go on, for an order that takes any number of leases, is not filled, and has seen
+    /// as many hosts as it may.
+    pub cursor: Option<Cursor>,
+}
+
+/// What an order brings from earlier blocks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Where its last walk ended.
+    pub after: Option<Cursor>,
+    /// The open leases that it holds.
+    pub held: Held,
 }
 
 /// Clears one order against a book, at block time `now`. See the module for the rule.
 #[must_use]
 pub fn clear(book: &dyn Book, terms: &Terms, rules: &Rules, now: Millis) -> Cleared {
-    let class = Class::of_request(&terms.request);
-    let mut waiting: BTreeMap<(u128, HostId), (HostView, Quote)> = BTreeMap::new();
-    let mut grants = Grants::new(terms);
-    let mut visited = 0u32;
-    let mut walk = book.walk(&class);
+    clear_on(book, terms, rules, now, &Progress::default())
+}
+
+/// Clears what is left of an order: `terms.count` leases beside those that it holds, from hosts
+/// after where its last walk ended. Those of an order for one place are in the place of what it
+/// holds.
+#[must_use]
+pub fn clear_on(
+    book: &dyn Book,
+    terms: &Terms,
+    rules: &Rules,
+    now: Millis,
+    progress: &Progress,
+) -> Cleared {
+    if terms.together != Together::No {
+        return together::clear(book, terms, rules, now, progress);
+    }
+    let mut walk = Walk::new(book, terms, rules, now, progress.after.as_ref());
+    let mut waiting: BTreeMap<Rank, Candidate> = BTreeMap::new();
+    let mut grants = Grants::new(terms, &progress.held);
+    let mut in_walk_order = grants.clone();
+    let mut ahead = Ahead::Short;
     let stopped = loop {
-        let Some(host) = walk.next() else { break Stop::Exhausted };
-        let floor = class.rate_floor(class.unit_price(&host.prices), &terms.request);
-        let Some(score_floor) = floor.filter(|floor| *floor <= terms.max_rate).and_then(score_of)
-        else {
-            break Stop::NothingCheaper;
+        if let Ahead::Left(0) = ahead {
+            let mut ranked = grants.clone();
+            waiting.values().for_each(|candidate| ranked.fill(candidate));
+            if ranked.is_full() {
+                break Stop::EnoughSeen;
+            }
+            ahead = Ahead::Open;
+        }
+        let (host, score_floor) = match walk.next() {
+            Ok(next) => next,
+            Err(stop) => break stop,
         };
         while let Some(first) = waiting.first_entry()
             && first.key().0 < score_floor
         {
-            let (host, quote) = first.remove();
-            grants.fill(&host, &quote);
+            grants.fill(&first.remove());
         }
         if grants.is_full() {
             break Stop::NothingCheaper;
         }
-        if visited >= rules.visit_max {
-            break Stop::VisitLimit;
-        }
-        visited = visited.saturating_add(1);
-        if let Some(quote) = examine(&host, terms, rules, now, &mut |_| ()) {
-            waiting.insert((quote.score, host.id), (host, quote));
+        match walk.visit(&host) {
+            Err(stop) => break stop,
+            Ok(None) => {}
+            Ok(Some(quote)) => {
+                let candidate = Candidate { host, quote, bid: None };
+                ahead.passed(rules, || {
+                    in_walk_order.fill(&candidate);
+                    in_walk_order.is_full()
+                });
+                waiting.insert(candidate.rank(), candidate);
+            }
         }
     };
-    for (host, quote) in waiting.values() {
-        grants.fill(host, quote);
-    }
-    let placements = if terms.gang && !grants.is_full() { Vec::new() } else { grants.placements };
-    Cleared { placements, visited, stopped }
+    waiting.values().for_each(|candidate| grants.fill(candidate));
+    let more = stopped == Stop::VisitLimit && !grants.is_full() && !terms.all_or_nothing();
+    let cursor = walk.last.filter(|_| more);
+    Cleared { placements: grants.into_placements(), visited: walk.visited, stopped, cursor }
 }
 
 /// The score of a lease at `rate` from a provider without any risk premium.
 fn score_of(rate: Rate) -> Option<u128> {
     rate.amount_per_hour().nanos().checked_mul(u128::from(BPS))
-}
-
-/// Step 4: the leases granted so far, and what they use up across hosts.
-struct Grants<'a> {
-    terms: &'a Terms,
-    placements: Vec<Placement>,
-    remaining: u32,
-    by_provider: BTreeMap<AccountId, OnProvider>,
-    by_region: BTreeMap<String, u32>,
-}
-
-#[derive(Clone, Copy, Default)]
-struct OnProvider {
-    leases: u32,
-    pledged: Amount,
-}
-
-impl<'a> Grants<'a> {
-    fn new(terms: &'a Terms) -> Self {
-        Self {
-            terms,
-            placements: Vec::new(),
-            remaining: terms.count,
-            by_provider: BTreeMap::new(),
-            by_region: BTreeMap::new(),
-        }
-    }
-
-    const fn is_full(&self) -> bool {
-        self.remaining == 0
-    }
-
-    /// Gives `host` as many leases as it can take.
-    fn fill(&mut self, host: &HostView, quote: &Quote) {
-        let spread = &self.terms.spread;
-        let below = |taken: u32, limit: u32| limit == 0 || taken < limit;
-        let mut free = host.free.clone();
-        let mut on_host = 0u32;
-        while self.remaining > 0 {
-            let on_provider = self.by_provider.get(&host.id.provider).copied().unwrap_or_default();
-            let in_region = self.by_region.get(&host.region).copied().unwrap_or_default();
-            let apart = below(on_host, spread.per_host)
-                && below(on_provider.leases, spread.per_provider)
-                && below(in_region, spread.per_region);
-            let bond = host.bond_free.saturating_sub(on_provider.pledged);
-            if !apart || !bond_covers(bond, quote.pledge, self.terms.min_bond) {
-                return;
-            }
-            let Some(takes) = self.terms.request.allot(&free) else { return };
-            let Some(left) = capacity::checked_sub(&free, &takes) else { return };
-            free = left;
-            on_host = on_host.saturating_add(1);
-            self.remaining = self.remaining.saturating_sub(1);
-            self.by_region.insert(host.region.clone(), in_region.saturating_add(1));
-            self.by_provider.insert(
-                host.id.provider,
-                OnProvider {
-                    leases: on_provider.leases.saturating_add(1),
-                    // Both are parts of `bond_free`, so the sum is one too.
-                    pledged: on_provider.pledged.checked_add(quote.pledge).unwrap_or(Amount::MAX),
-                },
-            );
-            self.placements.push(Placement {
-                host: host.id,
-                takes,
-                rate: quote.rate,
-                risk_bps: host.risk_bps,
-                pledge: quote.pledge,
-            });
-        }
-    }
 }
 
 #[cfg(test)]

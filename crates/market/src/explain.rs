@@ -5,15 +5,19 @@
 //! say what is there. A constraint's `alone` are the hosts that pass every other one: relaxing this
 //! one constraint would let them in.
 
-use crate::{Book, Class, Constraint, HostView, Rules, Spread, Stop, Terms, check::examine, clear};
-use muster_types::{AccountId, Amount, GpuRequest, Millis, Rate};
+use crate::{
+    Book, Constraint, Rules, Spread, Stop, Terms, Together,
+    check::{Quote, examine},
+    clear,
+};
+use muster_types::{Millis, Rate};
 use serde::{Deserialize, Serialize};
 use std::{cmp::Reverse, collections::BTreeMap};
 
 mod hint;
+pub(crate) mod relax;
 
-/// The most values that a [`Relax`] lists.
-const LISTED: usize = 8;
+pub use relax::Relax;
 
 /// What an order would get, and why not more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,126 +60,77 @@ pub struct Exclusion {
     pub relax: Option<Relax>,
 }
 
-/// A change to an order's terms.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
-#[serde(rename_all = "snake_case", tag = "change")]
-pub enum Relax {
-    /// Ask for less CPU.
-    LowerCpu {
-        /// Thousandths of a thread.
-        to_milli: u64,
-    },
-    /// Ask for less memory.
-    LowerMemory {
-        /// Bytes.
-        to_bytes: u64,
-    },
-    /// Ask for less disk.
-    LowerDisk {
-        /// Bytes.
-        to_bytes: u64,
-    },
-    /// Ask for less bandwidth.
-    LowerBandwidth {
-        /// Bits a second.
-        to_bps: u64,
-    },
-    /// Ask for fewer GPUs.
-    LowerGpuCount {
-        /// How many.
-        to: u32,
-    },
-    /// Ask for another GPU.
-    ChooseGpu {
-        /// `vendor/model` of GPUs that are free; at most eight.
-        offered: Vec<String>,
-    },
-    /// Allow another region.
-    AllowRegion {
-        /// Regions with hosts; at most eight.
-        offered: Vec<String>,
-    },
-    /// Ask for another value of an attribute, or do not ask for it.
-    ChangeAttribute {
-        /// Values that hosts have; at most eight, none where no host has the attribute.
-        offered: Vec<String>,
-    },
-    /// Allow another provider.
-    AllowProvider {
-        /// At most eight.
-        offered: Vec<AccountId>,
-    },
-    /// Exclude a provider no longer.
-    Include {
-        /// At most eight.
-        offered: Vec<AccountId>,
-    },
-    /// Pay more.
-    RaiseMaxRate {
-        /// For each lease.
-        to: Rate,
-    },
-    /// Ask for less bond beside the pledge.
-    LowerMinBond {
-        /// In `usd`.
-        to: Amount,
-    },
-    /// Accept more risk.
-    RaiseMaxRisk {
-        /// Hundredths of a per cent.
-        to_bps: u32,
-    },
-    /// Ask for a shorter offer.
-    LowerDuration {
-        /// For so long.
-        to: Millis,
-    },
-}
-
 /// An order that hosts match but do not fill.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Shortfall {
     /// Leases wanted.
     pub wanted: u32,
-    /// Leases that fit, were the order no gang.
+    /// Leases that fit, were the order no gang and not for one place.
     pub fitting: u32,
     /// Leases that would fit without spread limits.
     pub fitting_without_spread: u32,
     /// Whether the order is all or nothing.
     pub gang: bool,
+    /// Whether its leases must be in one place.
+    pub together: Together,
 }
 
 /// Explains what [`clear`] would do with an order now. Visits every host of the book.
 #[must_use]
 pub fn explain(book: &dyn Book, terms: &Terms, rules: &Rules, now: Millis) -> Explanation {
-    let mut matched = 0u64;
-    let mut cheapest: Option<Rate> = None;
+    let mut counts = Counts { hosts: book.host_count(), ..Counts::default() };
     let mut tallies: BTreeMap<Constraint, Tally> = BTreeMap::new();
-    for host in book.walk(&Class::Cpu) {
+    for host in book.hosts() {
         let mut failed = Vec::new();
-        let quote = examine(&host, terms, rules, now, &mut |constraint| failed.push(constraint));
+        let quote = || Quote::of(&host, terms, rules);
+        let quote = examine(&host, quote, terms, now, &mut |constraint| {
+            failed.push(constraint);
+            Some(())
+        });
         if let Some(quote) = quote {
-            matched = matched.saturating_add(1);
-            cheapest = Some(cheapest.map_or(quote.rate, |least| least.min(quote.rate)));
+            counts.matched = counts.matched.saturating_add(1);
+            let cheapest = counts.cheapest.map_or(quote.rate, |least| least.min(quote.rate));
+            counts.cheapest = Some(cheapest);
         }
         let alone = failed.len() == 1;
         for constraint in failed {
-            let relax = relax(&constraint, &host, terms, rules, now);
+            let relax = relax::of(&constraint, &host, terms, rules, now);
             tallies.entry(constraint).or_default().count(alone, relax);
         }
     }
+    counts.excluded =
+        tallies.into_iter().map(|(constraint, tally)| tally.into_exclusion(constraint)).collect();
+    explanation(counts, book, terms, rules, now)
+}
+
+/// What a look at every host found.
+#[derive(Default)]
+pub(crate) struct Counts {
+    pub(crate) hosts: u64,
+    pub(crate) matched: u64,
+    pub(crate) cheapest: Option<Rate>,
+    /// In the order of the constraints.
+    pub(crate) excluded: Vec<Exclusion>,
+}
+
+/// The counts, and the grants beside them.
+pub(crate) fn explanation(
+    counts: Counts,
+    book: &dyn Book,
+    terms: &Terms,
+    rules: &Rules,
+    now: Millis,
+) -> Explanation {
+    let Counts { hosts, matched, cheapest, mut excluded } = counts;
     let cleared = clear(book, terms, rules, now);
     let rates: Vec<Rate> = cleared.placements.iter().map(|placement| placement.rate).collect();
     let sum = rates.iter().try_fold(Rate::ZERO, |sum, rate| sum.checked_add(*rate));
-    let mut excluded: Vec<Exclusion> =
-        tallies.into_iter().map(|(constraint, tally)| tally.into_exclusion(constraint)).collect();
     excluded.sort_by_key(|one| Reverse((one.alone, one.total)));
     let would_grant = length(&cleared.placements);
     let short = matched > 0 && would_grant < terms.count;
     Explanation {
-        hosts: book.host_count(),
+        hosts,
         matched,
         would_grant,
         rates,
@@ -189,13 +144,14 @@ pub fn explain(book: &dyn Book, terms: &Terms, rules: &Rules, now: Millis) -> Ex
 }
 
 fn shortfall(book: &dyn Book, terms: &Terms, rules: &Rules, now: Millis) -> Shortfall {
-    let loose = Terms { gang: false, ..terms.clone() };
+    let loose = Terms { gang: false, together: Together::No, ..terms.clone() };
     let looser = Terms { spread: Spread::default(), ..loose.clone() };
     Shortfall {
         wanted: terms.count,
         fitting: length(&clear(book, &loose, rules, now).placements),
         fitting_without_spread: length(&clear(book, &looser, rules, now).placements),
-        gang: terms.gang,
+        gang: terms.all_or_nothing(),
+        together: terms.together,
     }
 }
 
@@ -217,130 +173,15 @@ impl Tally {
         self.total = self.total.saturating_add(1);
         if alone {
             self.alone = self.alone.saturating_add(1);
-            self.relax_alone = easier(self.relax_alone.take(), relax.clone());
+            self.relax_alone = relax::easier(self.relax_alone.take(), relax.clone());
         }
-        self.relax_any = easier(self.relax_any.take(), relax);
+        self.relax_any = relax::easier(self.relax_any.take(), relax);
     }
 
     fn into_exclusion(self, constraint: Constraint) -> Exclusion {
         let relax = if self.alone > 0 { self.relax_alone } else { self.relax_any };
         Exclusion { constraint, alone: self.alone, total: self.total, relax }
     }
-}
-
-/// The change that would let this one host pass this one constraint.
-fn relax(
-    constraint: &Constraint,
-    host: &HostView,
-    terms: &Terms,
-    rules: &Rules,
-    now: Millis,
-) -> Option<Relax> {
-    let free = &host.free;
-    let some = |amount: u64| (amount > 0).then_some(amount);
-    match constraint {
-        Constraint::Cpu => some(free.cpu_milli).map(|to_milli| Relax::LowerCpu { to_milli }),
-        Constraint::Memory => {
-            some(free.memory_bytes).map(|to_bytes| Relax::LowerMemory { to_bytes })
-        }
-        Constraint::Disk => some(free.disk_bytes).map(|to_bytes| Relax::LowerDisk { to_bytes }),
-        Constraint::Bandwidth => {
-            some(free.bandwidth_bps).map(|to_bps| Relax::LowerBandwidth { to_bps })
-        }
-        Constraint::Gpu => relax_gpu(&terms.request.gpu, host),
-        Constraint::Region => Some(Relax::AllowRegion { offered: vec![host.region.clone()] }),
-        Constraint::Attribute { key } => Some(Relax::ChangeAttribute {
-            offered: host.attributes.get(key).cloned().into_iter().collect(),
-        }),
-        Constraint::Provider => Some(Relax::AllowProvider { offered: vec![host.id.provider] }),
-        Constraint::Exclude => Some(Relax::Include { offered: vec![host.id.provider] }),
-        Constraint::MaxRate => {
-            host.prices.rate_for(&terms.request).map(|to| Relax::RaiseMaxRate { to })
-        }
-        Constraint::MinBond => {
-            let pledge = rules.pledge(host.prices.rate_for(&terms.request)?)?;
-            host.bond_free.checked_sub(pledge).map(|to| Relax::LowerMinBond { to })
-        }
-        Constraint::MaxRisk => Some(Relax::RaiseMaxRisk { to_bps: host.risk_bps }),
-        Constraint::Duration => {
-            some(host.offered_until.since(now).0).map(|to| Relax::LowerDuration { to: Millis(to) })
-        }
-    }
-}
-
-fn relax_gpu(want: &GpuRequest, host: &HostView) -> Option<Relax> {
-    let any_count = GpuRequest { count: 0, ..want.clone() };
-    let free = || host.free.gpus.iter().filter(|gpu| gpu.count > 0);
-    if let Some(to) = free().filter(|gpu| any_count.fits(gpu)).map(|gpu| gpu.count).max() {
-        return Some(Relax::LowerGpuCount { to });
-    }
-    let mut offered: Vec<String> =
-        free().map(|gpu| format!("{}/{}", gpu.vendor, gpu.model)).collect();
-    offered.sort();
-    offered.dedup();
-    offered.truncate(LISTED);
-    (!offered.is_empty()).then_some(Relax::ChooseGpu { offered })
-}
-
-/// Of two changes for one constraint the one that gives up less; lists are joined.
-fn easier(left: Option<Relax>, right: Option<Relax>) -> Option<Relax> {
-    use Relax as R;
-    let (left, right) = match (left, right) {
-        (Some(left), Some(right)) => (left, right),
-        (left, right) => return left.or(right),
-    };
-    Some(match (left, right) {
-        (R::LowerCpu { to_milli: a }, R::LowerCpu { to_milli: b }) => {
-            R::LowerCpu { to_milli: a.max(b) }
-        }
-        (R::LowerMemory { to_bytes: a }, R::LowerMemory { to_bytes: b }) => {
-            R::LowerMemory { to_bytes: a.max(b) }
-        }
-        (R::LowerDisk { to_bytes: a }, R::LowerDisk { to_bytes: b }) => {
-            R::LowerDisk { to_bytes: a.max(b) }
-        }
-        (R::LowerBandwidth { to_bps: a }, R::LowerBandwidth { to_bps: b }) => {
-            R::LowerBandwidth { to_bps: a.max(b) }
-        }
-        (R::LowerGpuCount { to: a }, R::LowerGpuCount { to: b }) => {
-            R::LowerGpuCount { to: a.max(b) }
-        }
-        (R::ChooseGpu { offered: a }, R::ChooseGpu { offered: b }) => {
-            R::ChooseGpu { offered: joined(a, b) }
-        }
-        (R::AllowRegion { offered: a }, R::AllowRegion { offered: b }) => {
-            R::AllowRegion { offered: joined(a, b) }
-        }
-        (R::ChangeAttribute { offered: a }, R::ChangeAttribute { offered: b }) => {
-            R::ChangeAttribute { offered: joined(a, b) }
-        }
-        (R::AllowProvider { offered: a }, R::AllowProvider { offered: b }) => {
-            R::AllowProvider { offered: joined(a, b) }
-        }
-        (R::Include { offered: a }, R::Include { offered: b }) => {
-            R::Include { offered: joined(a, b) }
-        }
-        (R::RaiseMaxRate { to: a }, R::RaiseMaxRate { to: b }) => R::RaiseMaxRate { to: a.min(b) },
-        (R::LowerMinBond { to: a }, R::LowerMinBond { to: b }) => R::LowerMinBond { to: a.max(b) },
-        (R::RaiseMaxRisk { to_bps: a }, R::RaiseMaxRisk { to_bps: b }) => {
-            R::RaiseMaxRisk { to_bps: a.min(b) }
-        }
-        (R::LowerDuration { to: a }, R::LowerDuration { to: b }) => {
-            R::LowerDuration { to: a.max(b) }
-        }
-        // Fewer GPUs of the wanted kind beat another kind.
-        (R::ChooseGpu { .. }, fewer @ R::LowerGpuCount { .. }) => fewer,
-        (left, _) => left,
-    })
-}
-
-/// The least [`LISTED`] values of both.
-fn joined<T: Ord>(mut left: Vec<T>, right: Vec<T>) -> Vec<T> {
-    left.extend(right);
-    left.sort();
-    left.dedup();
-    left.truncate(LISTED);
-    left
 }
 
 #[cfg(test)]

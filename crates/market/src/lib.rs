@@ -2,9 +2,10 @@
 //!
 //! An order ([`Terms`]) asks for a number of equal leases ([`Request`]) under hard constraints and
 //! a price limit. A host ([`HostView`]) offers what it has free at its own [`Prices`]. [`clear`]
-//! picks the winners; [`explain`] runs the same checks over every host and counts what each
-//! constraint excluded and what to relax. The ledger calls `clear` at the end of a block, `muster
-//! quote` calls `explain`, both over the same [`Book`].
+//! picks the winners among standing offers, [`clear_bids`] among bids for one order; [`explain`]
+//! runs the same checks over every host and counts what each constraint excluded and what to
+//! relax. The ledger calls `clear` at the end of a block, `muster quote` calls `explain`, both over
+//! the same [`Book`]; [`Columns`] keeps the same hosts in a form that `explain` reads fast.
 //!
 //! ```
 //! use muster_market::{MemoryBook, Rules, Terms, clear};
@@ -27,17 +28,21 @@ pub mod capacity;
 mod check;
 mod class;
 mod clear;
+mod columns;
 mod explain;
+mod host;
 mod rules;
 mod terms;
 
-pub use book::{Book, MemoryBook};
+pub use book::{Book, Cursor, MemoryBook};
 pub use check::Constraint;
-pub use class::Class;
-pub use clear::{Cleared, Placement, Stop, clear};
+pub use class::{Class, Level, Query};
+pub use clear::{BidView, Cleared, Held, Placement, Progress, Stop, clear, clear_bids, clear_on};
+pub use columns::Columns;
 pub use explain::{Exclusion, Explanation, Relax, Shortfall, explain};
+pub use host::{HostView, Interruptible, Prices, ProviderView};
 pub use rules::Rules;
-pub use terms::{GIB, HostView, MAX_COUNT, Prices, Request, Spread, Terms};
+pub use terms::{GIB, MAX_COUNT, Request, Spread, Terms, Together, Verifies, is_jurisdiction};
 
 #[cfg(test)]
 mod testing;

@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 pub struct Rules {
     /// The most hosts that one order may look at.
     pub visit_max: u32,
+    /// How many more hosts that pass are compared once an order could be filled.
+    pub look_ahead: u32,
     /// The least bond that a lease locks, in `usd`.
     pub pledge_min: Amount,
     /// A lease locks so many hours of its own rate, if that is more.
@@ -20,9 +22,9 @@ pub struct Rules {
 }
 
 impl Default for Rules {
-    /// 1,024 visits; 1 usd or 24 hours.
+    /// 1,024 visits; 8 hosts ahead; 1 usd or 24 hours.
     fn default() -> Self {
-        Self { visit_max: 1024, pledge_min: Amount::from_units(1), pledge_hours: 24 }
+        Self { visit_max: 1024, look_ahead: 8, pledge_min: Amount::from_units(1), pledge_hours: 24 }
     }
 }
 

@@ -1,9 +1,12 @@
-//! What an order asks of the market and what a host offers to it.
+//! What an order asks of the market.
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use muster_types::{AccountId, Amount, Gpu, GpuRequest, HostId, Millis, Rate, Resources};
+use muster_types::{AccountId, Amount, Gpu, GpuRequest, Millis, Rate, Resources};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 /// Bytes in a GiB: memory and disk are priced by it.
 pub const GIB: u64 = 1 << 30;
@@ -15,6 +18,10 @@ pub const MAX_COUNT: u32 = 10_000;
 const MAX_FACTS: usize = 64;
 /// The most accounts in an order's `providers`, or `exclude`.
 const MAX_ACCOUNTS: usize = 256;
+/// The most jurisdictions of one order's `jurisdictions`, or `exclude_jurisdictions`.
+const MAX_JURISDICTIONS: usize = 256;
+/// The most auditors of one order's `signed_by_any`, or `signed_by_all`.
+const MAX_AUDITORS: usize = 16;
 /// The longest region, attribute key, or GPU name, in bytes.
 const MAX_NAME: usize = 64;
 /// The longest attribute value, in bytes.
@@ -61,6 +68,86 @@ pub struct Spread {
     pub per_host: u32,
     /// At most so many leases in one region.
     pub per_region: u32,
+    /// At most so many leases on one operator's providers.
+    pub per_operator: u32,
+}
+
+/// Whether all leases of one order must be in one place. Anything but `No` implies all or nothing.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    BorshSerialize,
+    BorshDeserialize,
+    Serialize,
+    Deserialize,
+)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Together {
+    /// Anywhere.
+    #[default]
+    No,
+    /// All in one region.
+    Region,
+    /// All with one provider.
+    Provider,
+    /// All on one host.
+    Host,
+}
+
+/// A way in which a host's results can be checked.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    BorshSerialize,
+    BorshDeserialize,
+    Serialize,
+    Deserialize,
+)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Verifies {
+    /// Runs deterministic work, so that another host's run of it can be compared.
+    Replicate,
+    /// Answers audits of a sample.
+    Audit,
+    /// Commits to every step, so that a dispute can be played to one step.
+    Dispute,
+    /// Gives evidence of a trusted execution environment.
+    Attest,
+    /// Gives fingerprints of a model's activations.
+    Fingerprint,
+    /// Gives zero-knowledge proofs.
+    Zk,
+}
+
+impl Verifies {
+    /// All of them, in order.
+    pub const ALL: [Self; 6] =
+        [Self::Replicate, Self::Audit, Self::Dispute, Self::Attest, Self::Fingerprint, Self::Zk];
+}
+
+impl fmt::Display for Verifies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Replicate => "replicate",
+            Self::Audit => "audit",
+            Self::Dispute => "dispute",
+            Self::Attest => "attest",
+            Self::Fingerprint => "fingerprint",
+            Self::Zk => "zk",
+        })
+    }
 }
 
 /// An order's terms: what to lease, how many, under which hard constraints, at which price.
@@ -94,79 +181,26 @@ pub struct Terms {
     pub max_rate: Rate,
     /// Offers that stand at least so much longer.
     pub min_duration: Millis,
-}
-
-/// What a host charges, by the resource. A lease's rate is the sum, each part rounded up.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    Default,
-    PartialEq,
-    Eq,
-    BorshSerialize,
-    BorshDeserialize,
-    Serialize,
-    Deserialize,
-)]
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
-#[serde(default)]
-pub struct Prices {
-    /// For one CPU thread, per hour.
-    pub cpu: Rate,
-    /// For one GiB of memory, per hour.
-    pub memory_gib: Rate,
-    /// For one GiB of disk, per hour.
-    pub disk_gib: Rate,
-    /// For one GPU, per hour.
-    pub gpu: Rate,
-}
-
-/// A host as the market sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HostView {
-    /// Which host.
-    pub id: HostId,
-    /// Where it stands, e.g. `eu-central`.
-    pub region: String,
-    /// Its provider's attributes and its own.
-    pub attributes: BTreeMap<String, String>,
-    /// What is not leased.
-    pub free: Resources,
-    /// What it charges.
-    pub prices: Prices,
-    /// The part of its provider's bond that nothing has pledged.
-    pub bond_free: Amount,
-    /// Its provider's risk premium, in hundredths of a per cent.
-    pub risk_bps: u32,
-    /// Until when the offer stands.
-    pub offered_until: Millis,
-}
-
-impl Prices {
-    /// The rate of a lease that takes `request`: the sum of its parts (CPU by the thread, memory
-    /// and disk by the GiB, GPUs by the piece; bandwidth is free), each part rounded up to a
-    /// nano-unit. `None` where it is too large to be written.
-    #[must_use]
-    pub fn rate_for(&self, request: &Request) -> Option<Rate> {
-        let cpu = part_ceil(self.cpu, request.cpu_milli, 1000)?;
-        let memory = part_ceil(self.memory_gib, request.memory_bytes, GIB)?;
-        let disk = part_ceil(self.disk_gib, request.disk_bytes, GIB)?;
-        let gpu = part_ceil(self.gpu, u64::from(request.gpu.count), 1)?;
-        cpu.checked_add(memory)?.checked_add(disk)?.checked_add(gpu)
-    }
-}
-
-/// `ceil(price x units / per)`; `None` on overflow or where `per` is zero.
-///
-/// With `price = q x per + r` that is `q x units + ceil(r x units / per)`: the second product
-/// stays below 2^128, so only a result that cannot be written overflows.
-pub(crate) fn part_ceil(price: Rate, units: u64, per: u64) -> Option<Rate> {
-    let nanos = price.amount_per_hour().nanos();
-    let (units, per) = (u128::from(units), u128::from(per));
-    let whole = nanos.checked_div(per)?.checked_mul(units)?;
-    let rest = nanos.checked_rem(per)?.checked_mul(units)?.div_ceil(per);
-    Some(Rate::per_hour(Amount::from_nanos(whole.checked_add(rest)?)))
+    /// All leases in one place.
+    pub together: Together,
+    /// Providers in one of these jurisdictions (ISO 3166-1 alpha-2, lower case); empty allows
+    /// every one, also an undeclared one.
+    pub jurisdictions: Vec<String>,
+    /// Providers in none of these jurisdictions; unless empty, an undeclared one is excluded too.
+    pub exclude_jurisdictions: Vec<String>,
+    /// At least one of these auditors has signed every attribute that the order asks for, with
+    /// the value asked for; at least one attribute where it asks for none. Empty asks for nothing.
+    pub signed_by_any: Vec<AccountId>,
+    /// Each of these auditors has.
+    pub signed_by_all: Vec<AccountId>,
+    /// Hosts with all of these verification capabilities.
+    pub verifies: BTreeSet<Verifies>,
+    /// Hosts that run metered work.
+    pub metered: bool,
+    /// Of metered work, hosts with at least so much fuel a second.
+    pub min_fuel_per_s: u64,
+    /// Takes the interruptible offer of a host that has one, where it is cheaper.
+    pub interruptible: bool,
 }
 
 impl Request {
@@ -220,10 +254,17 @@ impl Request {
 }
 
 impl Terms {
+    /// Whether the order takes all of its leases or none.
+    #[must_use]
+    pub fn all_or_nothing(&self) -> bool {
+        self.gang || self.together != Together::No
+    }
+
     /// Checks the limits that keep an order's cost bounded and its meaning clear: 1 to
     /// [`MAX_COUNT`] leases of something; at most 64 regions and 64 attributes; at most 256
-    /// providers allowed and 256 excluded; names of 1 to 64 bytes, attribute values of at most
-    /// 256; GPU names in lower case.
+    /// providers allowed and 256 excluded, likewise jurisdictions, of two lower-case letters each;
+    /// at most 16 auditors of each kind; names of 1 to 64 bytes, attribute values of at most 256;
+    /// GPU names in lower case; a least fuel only of metered work.
     ///
     /// # Errors
     /// The path of the first field at fault, e.g. `terms.request.gpu.model`.
@@ -231,6 +272,9 @@ impl Terms {
         let name = |text: &str| !text.is_empty() && text.len() <= MAX_NAME;
         let gpu_name = |text: &str| {
             text.len() <= MAX_NAME && !text.chars().any(|letter| letter.is_ascii_uppercase())
+        };
+        let countries = |list: &[String]| {
+            list.len() <= MAX_JURISDICTIONS && list.iter().all(|code| is_jurisdiction(code))
         };
         let gpu = &self.request.gpu;
         let rules = [
@@ -253,9 +297,20 @@ impl Terms {
             ),
             (self.providers.len() <= MAX_ACCOUNTS, "terms.providers"),
             (self.exclude.len() <= MAX_ACCOUNTS, "terms.exclude"),
+            (countries(&self.jurisdictions), "terms.jurisdictions"),
+            (countries(&self.exclude_jurisdictions), "terms.exclude_jurisdictions"),
+            (self.signed_by_any.len() <= MAX_AUDITORS, "terms.signed_by_any"),
+            (self.signed_by_all.len() <= MAX_AUDITORS, "terms.signed_by_all"),
+            (self.metered || self.min_fuel_per_s == 0, "terms.min_fuel_per_s"),
         ];
         rules.iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, field)| Err(*field))
     }
+}
+
+/// Whether this can be a jurisdiction's code (ISO 3166-1 alpha-2): two lower-case letters.
+#[must_use]
+pub fn is_jurisdiction(code: &str) -> bool {
+    code.len() == 2 && code.bytes().all(|letter| letter.is_ascii_lowercase())
 }
 
 #[cfg(test)]

@@ -181,6 +181,12 @@ pub fn field_of(constraint: &Constraint) -> String {
         Constraint::MinBond => "constraints.min_bond",
         Constraint::MaxRisk => "constraints.max_risk",
         Constraint::Duration => "constraints.min_duration",
+        Constraint::Jurisdiction => "constraints.jurisdictions",
+        Constraint::ExcludeJurisdiction => "constraints.exclude_jurisdictions",
+        Constraint::SignedByAny => "constraints.signed_by_any",
+        Constraint::SignedByAll => "constraints.signed_by_all",
+        Constraint::Verifies { .. } => "constraints.verifies",
+        Constraint::Metered => "constraints.metered",
     }
     .to_owned()
 }

@@ -131,7 +131,7 @@ impl Workload {
             request: self.resources.clone(),
             count: self.run.providers,
             gang: false,
-            spread: Spread { per_provider: 1, per_host: 0, per_region: 0 },
+            spread: Spread { per_provider: 1, ..Spread::default() },
             regions: wanted.regions.clone(),
             attributes: wanted.attributes.clone(),
             providers: wanted.providers.clone(),
@@ -140,6 +140,7 @@ impl Workload {
             max_risk_bps: wanted.max_risk_bps,
             max_rate: self.price.max_rate,
             min_duration: wanted.min_duration,
+            ..Terms::default()
         }
     }
 

@@ -1,7 +1,8 @@
 //! Canonical, bounded binary encoding.
 //!
 //! borsh is canonical for the types that this workspace encodes (fixed-width little-endian
-//! integers, length-prefixed sequences, enums by one-byte index; no hash maps, no floats).
+//! integers, length-prefixed sequences, maps and sets in strict order of their keys, enums by
+//! one-byte index; no hash maps, no floats).
 //! Decoding refuses anything longer than the caller's bound and any trailing byte, so a value has
 //! exactly one encoding and a hostile length prefix cannot make us allocate: borsh grows vectors
 //! as bytes arrive, and the bound limits the bytes.

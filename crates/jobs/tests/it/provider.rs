@@ -15,7 +15,7 @@ use muster_ledger::{
     provider::HostSpec,
     view,
 };
-use muster_market::Prices;
+use muster_market::{Prices, Verifies};
 use muster_types::{
     AccountId, Amount, Hash, LeaseId, Millis, Rate, Resources, SecretKey, codec, merkle,
 };
@@ -85,7 +85,8 @@ impl Provider {
             capacity: Resources { cpu_milli: 8_000, memory_bytes: 8 << 30, ..Resources::default() },
             prices: Prices { cpu: price, ..Prices::default() },
             offered_until: Millis(u64::MAX / 2),
-            attributes: BTreeMap::new(),
+            verifies: Verifies::ALL.into(),
+            ..HostSpec::default()
         };
         wallet.act(Action::HostSet { index: 0, spec }).await.unwrap();
         let inner = Arc::new(Inner {

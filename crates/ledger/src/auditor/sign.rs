@@ -4,7 +4,7 @@ use super::{Signed, registered_since};
 use crate::{
     Event, Reject,
     ctx::{By, Ctx},
-    keys, limits,
+    keys, limits, market,
     provider::{Provider, set::check_attributes},
 };
 use muster_types::{AccountId, Millis};
@@ -36,6 +36,7 @@ pub(crate) fn run(
     if ctx.find::<Signed>(&key).is_none() {
         make_room(ctx, provider)?;
     }
+    market::wake::provider_changed(provider, &mut ctx.scratch);
     ctx.store(&key, &Signed { attributes: attributes.clone(), at: now, until });
     ctx.emit(Event::AttributesSigned { provider: *provider, auditor: by.signer, until });
     Ok(())

@@ -40,6 +40,7 @@ use crate::{
     keys::{self, Listing, Record, Table},
 };
 use borsh::{BorshDeserialize, BorshSerialize};
+use muster_market::Verifies;
 use muster_types::{AccountId, Amount, EscrowId, Hash, JobId};
 use muster_verify::Chain;
 use serde::{Deserialize, Serialize};
@@ -85,6 +86,17 @@ pub enum Verification {
 }
 
 impl Verification {
+    /// What a host must be able to do for it.
+    #[must_use]
+    pub const fn capability(self) -> Option<Verifies> {
+        match self {
+            Self::None => None,
+            Self::Replicate { .. } => Some(Verifies::Replicate),
+            Self::Audit { .. } => Some(Verifies::Audit),
+            Self::Dispute => Some(Verifies::Dispute),
+        }
+    }
+
     /// Whether results stand by the provider's commitment, which becomes final by a draw.
     #[must_use]
     pub const fn is_committed(self) -> bool {

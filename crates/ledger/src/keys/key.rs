@@ -1,8 +1,9 @@
 //! Parts of storage keys, and how they are written.
 
+use muster_market::Level;
 use muster_types::{
     AccountId, DisputeId, EscrowId, Hash, HostId, JobId, LeaseId, Millis, OrderId, ProposalId,
-    Rate, UnbondingId,
+    UnbondingId,
 };
 
 /// A part of a storage key. Encodings sort as the values do.
@@ -25,16 +26,6 @@ impl Key for () {
 
     fn read(_: &mut &[u8]) -> Option<Self> {
         Some(())
-    }
-}
-
-impl Key for u8 {
-    fn write(&self, out: &mut Vec<u8>) {
-        out.push(*self);
-    }
-
-    fn read(bytes: &mut &[u8]) -> Option<Self> {
-        take(bytes).map(|[byte]| byte)
     }
 }
 
@@ -96,14 +87,40 @@ impl Key for Millis {
     }
 }
 
-impl Key for Rate {
+/// A list of hosts in [`OFFERS`](super::OFFERS): a class by its short name (eight bytes), then two
+/// bytes for the kind of its hosts (the high four bits) and the two parts of their level there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct OfferList {
+    pub(crate) class: [u8; 8],
+    pub(crate) kind: u8,
+    pub(crate) level: Level,
+}
+
+impl Key for OfferList {
     fn write(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.amount_per_hour().nanos().to_be_bytes());
+        out.extend_from_slice(&self.class);
+        out.extend_from_slice(&[self.kind << 4 | self.level.main, self.level.beside]);
     }
 
     fn read(bytes: &mut &[u8]) -> Option<Self> {
-        let nanos = u128::from_be_bytes(take(bytes)?);
-        Some(Self::per_hour(muster_types::Amount::from_nanos(nanos)))
+        let class = take(bytes)?;
+        let [list, beside] = take(bytes)?;
+        let level = Level { main: list & 0x0F, beside };
+        Some(Self { class, kind: list >> 4, level })
+    }
+}
+
+/// A unit price in nano-units an hour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UnitPrice(pub(crate) u64);
+
+impl Key for UnitPrice {
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.0.to_be_bytes());
+    }
+
+    fn read(bytes: &mut &[u8]) -> Option<Self> {
+        take(bytes).map(|bytes| Self(u64::from_be_bytes(bytes)))
     }
 }
 

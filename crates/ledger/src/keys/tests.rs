@@ -29,6 +29,21 @@ fn keys_sort_as_their_values_and_parse_back() {
 }
 
 #[test]
+fn no_two_tables_share_a_prefix() {
+    let source = include_str!("../keys.rs");
+    let mut prefixes = std::collections::BTreeSet::new();
+    for (name, rest) in source.split("pub const ").skip(1).filter_map(|item| {
+        let (head, rest) = item.split_once(';')?;
+        Some((head.split_once(':')?.0, head.split_once("Table::new(")?.1))
+            .filter(|_| !rest.is_empty())
+    }) {
+        let prefix = rest.split_once(')').unwrap().0;
+        assert!(prefixes.insert(prefix), "{name}: ({prefix}) is taken");
+    }
+    assert!(prefixes.len() > 60, "{} tables found", prefixes.len());
+}
+
+#[test]
 fn the_successor_of_a_prefix_ends_its_range() {
     assert_eq!(successor(vec![1, 2]), [1, 3]);
     assert_eq!(successor(vec![1, 255]), [2]);

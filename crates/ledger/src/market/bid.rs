@@ -23,21 +23,22 @@
 //! back.
 
 use super::{
-    Mode, Offers, Order, OrderStatus, Pick,
-    grant::{Books, Taken},
-    queue,
+    Mode, Order, OrderStatus, Pick,
+    grant::{self, Books},
+    offers, queue,
 };
 use crate::{
     Event, Reject,
     ctx::{Ctx, down, sum},
     keys::{self, Listing, Record, Table},
-    provider::{Provider, ProviderStatus},
 };
 use borsh::{BorshDeserialize, BorshSerialize};
-use muster_market::{HostView, MemoryBook, Placement, Prices, Spread, Terms, capacity};
+use muster_market::{
+    BidView, Held, HostView, Placement, ProviderView, Spread, Terms, Together, clear_bids,
+};
 use muster_types::{AccountId, Amount, Asset, HostId, Millis, OrderId, Rate};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// A bid of a host for an order.
 #[derive(
@@ -167,10 +168,11 @@ pub(crate) fn decide(
     books: &mut Books,
     ranked: Vec<(HostId, Bid)>,
 ) -> Result<Decision, Reject> {
-    let (terms, missing) = (books.order.terms.clone(), books.order.missing);
+    let terms = grant::asked(&books.order, books.job.as_ref());
+    let missing = books.order.missing;
     let mut left = missing.min(books.room());
     let short = left < missing;
-    let mut taken = Taken::of(ctx, &books.order)?;
+    let mut held = grant::held(ctx, &books.order)?;
     let mut pledged: BTreeMap<AccountId, Amount> = BTreeMap::new();
     let (mut won, mut broken, mut placements) = (Vec::new(), Vec::new(), Vec::new());
     for (host, bid) in ranked {
@@ -181,8 +183,8 @@ pub(crate) fn decide(
             broken.push(host);
             continue;
         };
-        let region = view.region.clone();
-        let count = bid.count.min(left).min(taken.room(&terms.spread, &host, &region));
+        let provider = Arc::clone(&view.provider);
+        let count = bid.count.min(left).min(held.room(&terms.spread, &host, &provider));
         if count == 0 {
             continue;
         }
@@ -193,7 +195,7 @@ pub(crate) fn decide(
         };
         let mut after = before;
         for placement in &all {
-            taken.add(host, region.clone());
+            held.add(&host, &provider);
             after = sum(after, placement.pledge)?;
         }
         pledged.insert(host.provider, after);
@@ -218,16 +220,10 @@ pub(crate) fn decide(
     Ok(decision)
 }
 
-/// A host as it is now; `None` where it is no more, or its provider takes no orders.
+/// A host as it is now; `None` where it is no more, or its provider takes no orders. A bid may rest
+/// on an offer of this very block: it was made before, or is made now.
 pub(crate) fn view(ctx: &Ctx<'_>, host: &HostId) -> Option<HostView> {
-    let provider: Provider = ctx.find(&host.provider)?;
-    if provider.status != ProviderStatus::Active {
-        return None;
-    }
-    let everybody = |_: &HostView| true;
-    // A bid may rest on an offer of this very block: it was made before, or is made now.
-    let height = ctx.env.head.height.saturating_add(1);
-    Offers::new(&ctx.scratch, &ctx.env.params, height, &everybody).view(*host)
+    offers::one(&ctx.scratch, &ctx.env.params, *host)
 }
 
 /// What `count` leases at `rate` would take of a host, of whose provider's free bond `pledged` is
@@ -241,33 +237,19 @@ pub(crate) fn honour(
     pledged: Amount,
 ) -> Option<Vec<Placement>> {
     let (rules, now) = (ctx.env.params.rules(), ctx.env.head.now);
-    let (host, risk_bps) = (view.id, view.risk_bps);
-    let pledge = rules.pledge(rate)?;
-    let whole = pledge.checked_mul(u64::from(count))?;
-    let needed = whole.checked_add(terms.min_bond)?.checked_add(pledged)?;
-    if rate > terms.max_rate || needed > view.bond_free {
-        return None;
-    }
-    let mut free = view.free.clone();
-    // All constraints but the price, which is the bid's and not the offer's: as one lease of a
-    // host that asks for nothing.
-    let one = Terms { count: 1, gang: false, spread: Spread::default(), ..terms.clone() };
-    let book = MemoryBook::from_iter([HostView { prices: Prices::default(), ..view }]);
-    if muster_market::clear(&book, &one, &rules, now).placements.is_empty() {
-        return None;
-    }
-    let mut placements = Vec::new();
-    for _ in 0..count {
-        let takes = terms.request.allot(&free)?;
-        free = capacity::checked_sub(&free, &takes)?;
-        placements.push(Placement { host, takes, rate, risk_bps, pledge });
-    }
-    Some(placements)
+    let bond_free = view.provider.bond_free.saturating_sub(pledged);
+    let provider = Arc::new(ProviderView { bond_free, ..ProviderView::clone(&view.provider) });
+    let host = Arc::new(HostView { provider, ..view });
+    let (spread, together) = (Spread::default(), Together::No);
+    let all = Terms { count, gang: true, spread, together, ..terms.clone() };
+    let bid = BidView { host, rate, count };
+    let placements = clear_bids(&[bid], &all, &rules, now, &Held::default()).placements;
+    (!placements.is_empty()).then_some(placements)
 }
 
 /// The price raised by the risk premium, as for offers; of what is no more, the price.
 fn score(ctx: &Ctx<'_>, host: &HostId, bid: &Bid) -> u128 {
-    let risk_bps = view(ctx, host).map_or(0, |view| view.risk_bps);
+    let risk_bps = view(ctx, host).map_or(0, |view| view.provider.risk_bps);
     let weight = u128::from(risk_bps).saturating_add(10_000);
     bid.rate.amount_per_hour().nanos().saturating_mul(weight)
 }

@@ -1,9 +1,10 @@
 //! `BidPlace`.
 
-use super::{Bid, BidOutcome, Mode, Order, bid};
+use super::{Bid, BidOutcome, Mode, Order, bid, grant};
 use crate::{
     Event, Reject,
     ctx::{By, Ctx, up},
+    job::Job,
     provider::{Host, Provider, ProviderStatus},
 };
 use muster_types::{Amount, Asset, HostId, OrderId, Rate};
@@ -35,9 +36,10 @@ pub(crate) fn run(
     }
     let host = HostId { provider: by.signer, index };
     ctx.load::<Host>(&host)?;
-    let fits = bid::view(ctx, &host).is_some_and(|view| {
-        bid::honour(ctx, &order.terms, view, rate, count, Amount::ZERO).is_some()
-    });
+    let job = order.job.map(|job| ctx.load::<Job>(&job)).transpose()?;
+    let terms = grant::asked(&order, job.as_ref());
+    let fits = bid::view(ctx, &host)
+        .is_some_and(|view| bid::honour(ctx, &terms, view, rate, count, Amount::ZERO).is_some());
     if !fits {
         return Err(Reject::wrong_state("host", "not what the order asks for"));
     }

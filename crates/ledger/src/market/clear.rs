@@ -16,20 +16,20 @@
 //! | else | sleeps until something changes in its class |
 //!
 //! An order that is no gang and gets only some of its leases stays open for the rest. Its spread
-//! limits count the leases that it has: hosts at a limit are left out of its book, and a placement
-//! that would exceed one together with them is not granted. A gang gets all that it misses in one
-//! turn, out of the hosts of that turn.
+//! limits count the leases that it has: hosts at a limit are passed. A gang gets all that it misses
+//! in one turn, out of the hosts of that turn; so does an order for one place, in the place of the
+//! leases that it has. Of an order that works for a job, hosts must be able to serve that
+//! ([`super::grant::asked`]).
 
 use super::{
-    Offers, Order, OrderStatus, Turn,
-    grant::{Books, Taken},
-    offers::{self, Fronts, Walk},
+    Offers, Order, OrderStatus, Seen, Turn,
+    grant::{self, Books},
     queue, wake,
 };
-use crate::{Reject, block::for_each, ctx::Ctx, provider::Provider};
-use muster_market::{HostView, Spread};
+use crate::{Reject, block::for_each, ctx::Ctx};
+use muster_market::{Progress, clear_on};
 use muster_types::{Hash, OrderId};
-use std::cmp::Reverse;
+use std::{cell::RefCell, cmp::Reverse};
 
 pub(crate) fn run(ctx: &mut Ctx<'_>) {
     let mut orders = Vec::new();
@@ -42,13 +42,13 @@ pub(crate) fn run(ctx: &mut Ctx<'_>) {
     }
     orders.sort_unstable();
     let orders = orders.into_iter().map(|(_, _, id)| id).collect();
-    let fronts = Fronts::default();
-    for_each(ctx, orders, |ctx, id| turn(ctx, id, &fronts));
+    let seen = RefCell::new(Seen::default());
+    for_each(ctx, orders, |ctx, id| turn(ctx, id, &seen).inspect_err(|_| drop(seen.take())));
     wake::offered(ctx);
 }
 
 /// One order's turn.
-fn turn(ctx: &mut Ctx<'_>, id: &OrderId, fronts: &Fronts) -> Result<(), Reject> {
+fn turn(ctx: &mut Ctx<'_>, id: &OrderId, seen: &RefCell<Seen>) -> Result<(), Reject> {
     let order: Order = ctx.load(id)?;
     if !order.is_waiting() {
         return Ok(());
@@ -59,10 +59,10 @@ fn turn(ctx: &mut Ctx<'_>, id: &OrderId, fronts: &Fronts) -> Result<(), Reject> 
         let room = books.room();
         let missing = books.order.missing;
         let wanted = missing.min(room);
-        if wanted == 0 || (books.order.terms.gang && wanted < missing) {
+        if wanted == 0 || (books.order.terms.all_or_nothing() && wanted < missing) {
             books.order.turn = Turn::Unfunded;
         } else {
-            look(ctx, &mut books, wanted, fronts)?;
+            look(ctx, &mut books, wanted, seen)?;
         }
     } else {
         queue::end(ctx, &mut books, OrderStatus::OutOfFunds)?;
@@ -72,41 +72,33 @@ fn turn(ctx: &mut Ctx<'_>, id: &OrderId, fronts: &Fronts) -> Result<(), Reject> 
 }
 
 /// Looks for `wanted` leases, grants what there is, and says what the order waits for.
-fn look(ctx: &mut Ctx<'_>, books: &mut Books, wanted: u32, fronts: &Fronts) -> Result<(), Reject> {
+fn look(
+    ctx: &mut Ctx<'_>,
+    books: &mut Books,
+    wanted: u32,
+    seen: &RefCell<Seen>,
+) -> Result<(), Reject> {
     let (cursor, woken) = match books.order.turn {
         Turn::Ready { cursor, woken } => (cursor, woken),
         Turn::Asleep | Turn::Unfunded => (None, false),
     };
-    let mut terms = books.order.terms.clone();
+    let mut terms = grant::asked(&books.order, books.job.as_ref());
     terms.count = wanted;
-    let mut taken = Taken::of(ctx, &books.order)?;
-    let (placements, visits) = {
-        let allowed = |host: &HostView| taken.room(&terms.spread, &host.id, &host.region) > 0;
-        let env = ctx.env;
-        let (after, visit_max) = (cursor, env.params.visit_max);
-        let walk = Walk { request: &terms.request, after, visit_max, fronts };
-        let book = Offers::new(&ctx.scratch, &env.params, env.head.height, &allowed);
-        let book = book.for_order(&walk);
-        let cleared = muster_market::clear(&book, &terms, &env.params.rules(), env.head.now);
+    let progress = Progress { after: cursor, held: grant::held(ctx, &books.order)? };
+    let clear = |seen: &RefCell<Seen>| {
+        let (env, rules) = (ctx.env, ctx.env.params.rules());
+        let book = Offers::new(&ctx.scratch, &env.params, env.head.height, seen);
+        let book = book.bounded(env.params.visit_max);
+        let cleared = clear_on(&book, &terms, &rules, env.head.now, &progress);
         (cleared.placements, book.visits())
     };
-    let mut granted = placements;
-    if terms.spread != Spread::default() {
-        for placement in std::mem::take(&mut granted) {
-            let provider: Provider = ctx.load(&placement.host.provider)?;
-            let region = provider.profile.region;
-            if taken.room(&terms.spread, &placement.host, &region) > 0 {
-                taken.add(placement.host, region);
-                granted.push(placement);
-            }
-        }
+    let (placements, visits) = clear(seen);
+    if cfg!(test) {
+        let anew = clear(&RefCell::default());
+        assert_eq!((&placements, visits), (&anew.0, anew.1), "the state says otherwise");
     }
-    if terms.gang && granted.len() < usize::try_from(wanted).unwrap_or(usize::MAX) {
-        granted.clear();
-    }
-    for (id, host) in books.grant(ctx, granted)? {
-        fronts.came(&offers::places(&id, &host));
-    }
+    let hosts = books.grant(ctx, placements)?;
+    seen.borrow_mut().granted(&ctx.scratch, &ctx.env.params, &hosts);
     let paid = queue::pay_visits(ctx, books, visits.count)?;
     if books.order.missing == 0 {
         return queue::end(ctx, books, OrderStatus::Leased);

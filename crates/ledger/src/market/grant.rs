@@ -1,16 +1,16 @@
 //! Granting: what an order won goes into the books. Everything that the leases of one order share
 //! is loaded once and stored once.
 
-use super::{Lease, LeaseStatus, Order, offers::sizes};
+use super::{Lease, LeaseStatus, Order, offers::same_lists};
 use crate::{
     Event, Reject, bond,
     ctx::{Ctx, sum, up},
     escrow::{Escrow, EscrowStatus},
     job::{Job, Verification},
     keys, limits, neutrality,
-    provider::{Host, Provider},
+    provider::{self, Host, HostSpec, Provider},
 };
-use muster_market::{Placement, Spread, capacity};
+use muster_market::{Held, Placement, ProviderView, Spread, Terms, Together, capacity};
 use muster_types::{AccountId, Amount, HostId, LeaseId, Millis, OrderId, Rate, Resources};
 use std::collections::BTreeMap;
 
@@ -46,7 +46,7 @@ impl Books {
     }
 
     /// Grants placements, each on a host that has what it takes, and stores what they change but
-    /// these books. Returns the hosts that have another size in the index of offers by that.
+    /// these books. Returns the hosts as they are now.
     pub(crate) fn grant(
         &mut self,
         ctx: &mut Ctx<'_>,
@@ -71,19 +71,19 @@ impl Books {
             pledges.insert(host_id.provider, on_provider);
             let used = capacity::checked_add(&host.used, &placement.takes);
             let host = Host { used: used.ok_or(Reject::Overflow)?, ..host };
-            self.lease(ctx, placement, host.spec.offered_until)?;
+            self.lease(ctx, placement, &host.spec)?;
             hosts.insert(host_id, (host, before));
         }
         // That more is used of a host and pledged of a bond wakes nobody, and but for a host's
-        // size it is in no index: the records are written as they are.
-        let mut moved = Vec::new();
+        // levels it is in no index: the records are written as they are.
+        let mut granted = Vec::new();
         for (id, (host, before)) in hosts {
             keys::HOSTS.put(&mut ctx.scratch, &id, &host);
             let before = Host { used: before, ..host.clone() };
-            if sizes(&before) != sizes(&host) {
+            if !same_lists(&before, &host) {
                 keys::relist(&mut ctx.scratch, &id, Some(&before), Some(&host));
-                moved.push((id, host));
             }
+            granted.push((id, host));
         }
         for (id, (pledged, leases, rate)) in pledges {
             bond::pledge(ctx, &id, pledged)?;
@@ -95,16 +95,16 @@ impl Books {
             conduct.leases = conduct.leases.saturating_add(u64::from(leases));
             keys::PROVIDERS.put(&mut ctx.scratch, &id, &provider);
         }
-        Ok(moved)
+        Ok(granted)
     }
 
     fn lease(
         &mut self,
         ctx: &mut Ctx<'_>,
         placement: Placement,
-        guaranteed_until: Millis,
+        offer: &HostSpec,
     ) -> Result<(), Reject> {
-        let Placement { host, takes, rate, risk_bps: _, pledge } = placement;
+        let Placement { host, takes, rate, risk_bps: _, pledge, interruptible, bid: _ } = placement;
         let Self { id: order_id, order, escrow, job } = self;
         let index = u32::try_from(order.leases.len()).map_err(|_| Reject::Overflow)?;
         let id = LeaseId::derive(order_id, index);
@@ -113,10 +113,13 @@ impl Books {
         escrow.open_leases = up(escrow.open_leases)?;
         let open_rate = sum(escrow.open_rate.amount_per_hour(), rate.amount_per_hour())?;
         escrow.open_rate = Rate::per_hour(open_rate);
-        let mut verification = Verification::None;
+        let (mut verification, mut fuel_per_s) = (Verification::None, 0);
         if let Some(job) = job {
             job.open_leases = up(job.open_leases)?;
             verification = job.spec.verification;
+            if job.spec.metered {
+                fuel_per_s = offer.fuel_per_s;
+            }
         }
         let head = &ctx.env.head;
         let lease = Lease {
@@ -141,9 +144,9 @@ impl Books {
             compensated: Amount::ZERO,
             commitment: None,
             disputes: 0,
-            guaranteed_until,
-            reclaim_notice: None,
-            fuel_per_s: 0,
+            guaranteed_until: offer.offered_until,
+            reclaim_notice: interruptible,
+            fuel_per_s,
             rejectable_until: Millis::ZERO,
         };
         ctx.store(&id, &lease);
@@ -159,47 +162,30 @@ impl Books {
     }
 }
 
-/// Where an order's open leases are, as far as its spread limits ask.
-#[derive(Default)]
-pub(crate) struct Taken {
-    by_provider: BTreeMap<AccountId, u32>,
-    by_host: BTreeMap<HostId, u32>,
-    by_region: BTreeMap<String, u32>,
+/// What is asked of hosts: an order's terms, and what its job needs.
+pub(crate) fn asked(order: &Order, job: Option<&Job>) -> Terms {
+    let mut terms = order.terms.clone();
+    if let Some(job) = job {
+        terms.verifies.extend(job.spec.verification.capability());
+        terms.metered |= job.spec.metered;
+    }
+    terms
 }
 
-impl Taken {
-    pub(crate) fn of(ctx: &Ctx<'_>, order: &Order) -> Result<Self, Reject> {
-        let mut taken = Self::default();
-        if order.terms.spread == Spread::default() {
-            return Ok(taken);
-        }
-        for id in &order.leases {
-            let lease: Lease = ctx.load(id)?;
-            if lease.status.is_open() {
-                let provider: Provider = ctx.load(&lease.provider())?;
-                taken.add(lease.host, provider.profile.region);
-            }
-        }
-        Ok(taken)
+/// Where an order's open leases are, as far as its terms ask.
+pub(crate) fn held(ctx: &Ctx<'_>, order: &Order) -> Result<Held, Reject> {
+    let mut held = Held::default();
+    if order.terms.spread == Spread::default() && order.terms.together == Together::No {
+        return Ok(held);
     }
-
-    pub(crate) fn add(&mut self, host: HostId, region: String) {
-        fn one<K: Ord>(counts: &mut BTreeMap<K, u32>, key: K) {
-            let count = counts.entry(key).or_insert(0);
-            *count = count.saturating_add(1);
+    for id in &order.leases {
+        let lease: Lease = ctx.load(id)?;
+        if lease.status.is_open() {
+            let id = lease.provider();
+            let region = ctx.load::<Provider>(&id)?.profile.region;
+            let operator = provider::operator_of(&ctx.scratch, &id);
+            held.add(&lease.host, &ProviderView { operator, region, ..ProviderView::default() });
         }
-        one(&mut self.by_provider, host.provider);
-        one(&mut self.by_host, host);
-        one(&mut self.by_region, region);
     }
-
-    /// How many more leases the limits let this host have.
-    pub(crate) fn room(&self, spread: &Spread, host: &HostId, region: &str) -> u32 {
-        let left = |count: Option<&u32>, limit: u32| {
-            if limit == 0 { u32::MAX } else { limit.saturating_sub(count.copied().unwrap_or(0)) }
-        };
-        left(self.by_provider.get(&host.provider), spread.per_provider)
-            .min(left(self.by_host.get(host), spread.per_host))
-            .min(left(self.by_region.get(region), spread.per_region))
-    }
+    Ok(held)
 }

@@ -94,6 +94,7 @@ mod offers;
 mod order;
 pub(crate) mod place;
 pub(crate) mod queue;
+mod quotes;
 pub(crate) mod ready;
 pub(crate) mod reclaim;
 pub(crate) mod reject;
@@ -104,8 +105,9 @@ pub(crate) mod wake;
 pub use bid::{Bid, BidOutcome};
 pub use conduct::TenantConduct;
 pub use lease::{Party, Serving};
-pub(crate) use offers::{Offers, offer_entries};
-pub use order::{Bidding, Cursor, Mode, Order, OrderChange, OrderStatus, Pick, Turn};
+pub(crate) use offers::{Offers, Seen, host_view, offer_entries, provider_view};
+pub use order::{Bidding, Mode, Order, OrderChange, OrderStatus, Pick, Turn};
+pub use quotes::QuoteBook;
 pub use wake::Wake;
 
 use crate::{

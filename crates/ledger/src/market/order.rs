@@ -1,15 +1,13 @@
 //! The order record and what it is made of.
 
-use super::offers::class_key;
+use super::wake::bell;
 use crate::{
     Reject,
     keys::{self, Listing, Record, Table},
 };
 use borsh::{BorshDeserialize, BorshSerialize};
-use muster_market::{Class, MAX_COUNT, Terms};
-use muster_types::{
-    AccountId, Amount, EscrowId, Hash, HostId, JobId, LeaseId, Millis, OrderId, Rate,
-};
+use muster_market::{Class, Cursor, MAX_COUNT, Terms};
+use muster_types::{AccountId, Amount, EscrowId, Hash, JobId, LeaseId, Millis, OrderId};
 use serde::{Deserialize, Serialize};
 
 /// Where an order stands.
@@ -89,28 +87,6 @@ pub struct Bidding {
     pub until: Millis,
     /// How many bids stand.
     pub bids: u32,
-}
-
-/// The last host that an order looked at in its class: a place in the class's order.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    BorshSerialize,
-    BorshDeserialize,
-    Serialize,
-    Deserialize,
-)]
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
-pub struct Cursor {
-    /// Its unit price.
-    pub price: Rate,
-    /// Which host.
-    pub host: HostId,
 }
 
 /// What a waiting order waits for.
@@ -226,21 +202,15 @@ impl OrderStatus {
     }
 }
 
-impl Cursor {
-    /// No host comes before this.
-    pub(crate) const FIRST: Self =
-        Self { price: Rate::ZERO, host: HostId { provider: AccountId(Hash([0; 32])), index: 0 } };
-}
-
 impl Turn {
     /// First in its class, for the first time.
     pub(crate) const FIRST: Self = Self::Ready { cursor: None, woken: false };
 }
 
 impl Order {
-    /// What the hosts that it may win are indexed by.
+    /// The bell of the hosts that it may win.
     pub(crate) fn class(&self) -> Hash {
-        class_key(&Class::of_request(&self.terms.request))
+        bell(&Class::of_request(&self.terms.request))
     }
 
     /// Whether it is open to standing offers.

@@ -1,4 +1,4 @@
-//! `OrderPlace`.
+//! `OrderPlace`. An order for one place takes no bids.
 
 use super::{Bidding, Mode, Order, OrderStatus, Turn};
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
     job::Job,
     limits,
 };
-use muster_market::Terms;
+use muster_market::{Terms, Together};
 use muster_types::{Amount, EscrowId, Hash, JobId, Millis, OrderId};
 
 /// What an order says beside its manifest.
@@ -32,6 +32,9 @@ pub(crate) fn run(
         return Err(Reject::bad_field("deadline"));
     }
     let bidding = bidding(ctx, placed.mode)?;
+    if bidding.is_some() && placed.terms.together != Together::No {
+        return Err(Reject::bad_field("terms.together"));
+    }
     let mut escrow: Escrow = ctx.load(placed.escrow)?;
     if escrow.owner != by.signer {
         return Err(Reject::not_yours("owner"));

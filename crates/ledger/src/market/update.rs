@@ -172,8 +172,13 @@ fn standing_until(ctx: &Ctx<'_>, lease: &Lease) -> Millis {
     let active = provider.is_some_and(|provider| provider.status == ProviderStatus::Active);
     let host: Option<Host> = ctx.find(&lease.host);
     let host = host.filter(|host| {
-        let price = host.spec.prices.rate_for(&lease.request);
-        active && price.is_some_and(|price| price <= lease.rate)
+        let lower = host.spec.interruptible.filter(|_| lease.reclaim_notice.is_some());
+        let prices = [Some(host.spec.prices), lower.map(|offer| offer.prices)];
+        let mut prices = prices.iter().flatten();
+        active
+            && prices.any(|prices| {
+                prices.rate_for(&lease.request).is_some_and(|price| price <= lease.rate)
+            })
     });
     host.map(|host| host.spec.offered_until).unwrap_or_default()
 }

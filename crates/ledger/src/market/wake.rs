@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | a host was offered or its offer changed | its classes | from the next block on |
 //! | capacity of a host came free | its classes | at this block's end |
-//! | a provider became active, its free bond grew, its region or attributes changed | the classes of all its hosts | at this block's end |
+//! | a provider became active, its free bond grew, its region, jurisdiction, operator or attributes changed, an auditor signed | the classes of all its hosts | at this block's end |
 //! | money came into an escrow, it is open again, a lease on it was settled | the escrow | at this block's end |
 //!
 //! A ring goes round the sleepers of the bell, oldest first, `retry_max` of them a block; the bell's
@@ -23,7 +23,7 @@
 //! What only time or a parameter changes, a premium that falls with fees paid among it, rings no
 //! bell.
 
-use super::{Order, Turn, offers::class_key};
+use super::{Order, Turn};
 use crate::{
     escrow::{Escrow, EscrowStatus},
     keys,
@@ -152,8 +152,8 @@ pub(crate) fn host_stored(old: Option<&Host>, new: &Host, scratch: &mut Scratch<
     if !offered && !freed {
         return;
     }
-    for class in Class::of_host(&new.spec.capacity) {
-        let class = class_key(&class);
+    for (class, _) in Class::of_host(&new.spec.capacity) {
+        let class = bell(&class);
         if freed {
             ring(scratch, class);
         }
@@ -173,6 +173,8 @@ pub(crate) fn provider_stored(
     let helps = |old: &Provider| {
         old.status != ProviderStatus::Active
             || old.profile.region != new.profile.region
+            || old.profile.jurisdiction != new.profile.jurisdiction
+            || old.profile.operator != new.profile.operator
             || old.profile.attributes != new.profile.attributes
     };
     if new.status == ProviderStatus::Active && old.is_none_or(helps) {
@@ -180,7 +182,8 @@ pub(crate) fn provider_stored(
     }
 }
 
-/// Something about a provider changed for the better: its bond, its standing.
+/// Something about a provider changed for the better: its bond, its standing, what is signed about
+/// it, who operates it.
 pub(crate) fn provider_changed(id: &AccountId, scratch: &mut Scratch<'_>) {
     if !nobody_sleeps(scratch) {
         keys::CHANGED_PROVIDERS.put(scratch, id, &());
@@ -203,6 +206,16 @@ pub(crate) fn escrow_stored(
     }
 }
 
+/// The bell of a class of hosts.
+pub(super) fn bell(class: &Class) -> Hash {
+    let of = |parts: &[&[u8]]| Hash::of("muster host class v1", parts);
+    match class {
+        Class::Cpu => of(&[b"cpu"]),
+        Class::AnyGpu => of(&[b"gpu"]),
+        Class::Gpu { vendor, model } => of(&[b"gpu", vendor.as_bytes(), model.as_bytes()]),
+    }
+}
+
 /// Rings a bell, where anybody sleeps under it.
 fn ring(scratch: &mut Scratch<'_>, bell: Hash) {
     if keys::SLEEPERS.scan(scratch, &bell, None).next().is_none() {
@@ -215,10 +228,10 @@ fn ring(scratch: &mut Scratch<'_>, bell: Hash) {
 fn ring_hosts(scratch: &mut Scratch<'_>, provider: &AccountId) {
     let mut classes = BTreeSet::new();
     for (_, host) in keys::HOSTS.scan(scratch, provider, None) {
-        classes.extend(Class::of_host(&host.spec.capacity));
+        classes.extend(Class::of_host(&host.spec.capacity).into_iter().map(|(class, _)| class));
     }
     for class in classes {
-        ring(scratch, class_key(&class));
+        ring(scratch, bell(&class));
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
     bond::Bond,
     ctx::{By, Ctx},
     keys::{self, Listing, Record, Table},
-    neutrality,
+    market, neutrality,
     state::State,
 };
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -73,6 +73,7 @@ pub(crate) fn run(
         (None, false) => return Err(Reject::not_found(Affiliation::KIND)),
     }
     reassign(ctx, provider, before)?;
+    market::wake::provider_changed(provider, &mut ctx.scratch);
     ctx.emit(Event::AffiliationSet { operator: by.signer, provider: *provider, affiliated });
     Ok(())
 }

@@ -26,6 +26,15 @@ pub(crate) fn set(ctx: &mut Ctx<'_>, by: &By, index: u32, spec: &HostSpec) -> Re
     check_capacity(&spec.capacity)?;
     check_prices(&spec.prices, &ctx.env.params)?;
     check_attributes(&spec.attributes, "spec.attributes")?;
+    if let Some(offer) = &spec.interruptible {
+        let in_bounds = offer.notice_ms <= limits::NOTICE_MAX;
+        if !in_bounds || check_prices(&offer.prices, &ctx.env.params).is_err() {
+            return Err(Reject::bad_field("spec.interruptible"));
+        }
+    }
+    if spec.fuel_per_s > limits::UNITS {
+        return Err(Reject::bad_field("spec.fuel_per_s"));
+    }
     let (head, params) = (&ctx.env.head, &ctx.env.params);
     if spec.offered_until < head.now.after(params.offer_lifetime_min_ms) {
         return Err(Reject::bad_field("spec.offered_until"));

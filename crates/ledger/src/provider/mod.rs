@@ -37,10 +37,10 @@ use crate::{
     state::{Scratch, State},
 };
 use borsh::{BorshDeserialize, BorshSerialize};
-use muster_market::Prices;
+use muster_market::{Interruptible, Prices, Verifies};
 use muster_types::{AccountId, Amount, HostId, Millis, Rate, Resources};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Where a provider stands in its life.
 #[derive(
@@ -138,6 +138,12 @@ pub struct HostSpec {
     pub offered_until: Millis,
     /// Facts beside the provider's own.
     pub attributes: BTreeMap<String, String>,
+    /// How its results can be checked.
+    pub verifies: BTreeSet<Verifies>,
+    /// Fuel a second of metered work; zero where it runs none.
+    pub fuel_per_s: u64,
+    /// A second offer, to who accepts that it may be taken back.
+    pub interruptible: Option<Interruptible>,
 }
 
 /// A host's state.

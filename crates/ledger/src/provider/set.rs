@@ -6,6 +6,7 @@ use crate::{
     ctx::{By, Ctx},
     limits,
 };
+use muster_market::is_jurisdiction;
 use muster_types::{AccountId, Amount, Rate};
 use std::collections::BTreeMap;
 
@@ -62,6 +63,9 @@ fn check_profile(profile: &ProviderProfile) -> Result<(), Reject> {
     }
     if profile.region.len() > limits::NAME_BYTES {
         return Err(Reject::bad_field("profile.region"));
+    }
+    if !profile.jurisdiction.is_empty() && !is_jurisdiction(&profile.jurisdiction) {
+        return Err(Reject::bad_field("profile.jurisdiction"));
     }
     let sockets = &profile.sockets;
     if sockets.len() > limits::SOCKETS

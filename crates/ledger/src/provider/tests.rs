@@ -5,7 +5,7 @@ use crate::{
     tests::{World, usd, world::id},
     view,
 };
-use muster_market::{GIB, Terms};
+use muster_market::{GIB, Interruptible, Prices, Terms};
 use muster_types::*;
 
 fn set() -> Action {
@@ -133,7 +133,7 @@ fn only_standing_offers_of_active_providers_are_on_the_market() {
 #[test]
 fn a_host_that_is_not_as_documented_is_refused() {
     type Change = fn(&mut HostSpec);
-    let table: [(&str, Change); 10] = [
+    let table: [(&str, Change); 13] = [
         ("spec.capacity", |spec| spec.capacity.cpu_milli = limits::UNITS + 1),
         ("spec.capacity", |spec| spec.capacity.gpus = vec![Gpu { count: 0, ..a_gpu() }]),
         ("spec.capacity", |spec| spec.capacity.gpus = vec![a_gpu(), a_gpu()]),
@@ -148,6 +148,15 @@ fn a_host_that_is_not_as_documented_is_refused() {
         ("spec.attributes", |spec| drop(spec.attributes.insert(String::new(), String::new()))),
         ("spec.attributes", |spec| drop(spec.attributes.insert("a".repeat(65), String::new()))),
         ("spec.offered_until", |spec| spec.offered_until = Millis(1_000_000)),
+        ("spec.fuel_per_s", |spec| spec.fuel_per_s = limits::UNITS + 1),
+        ("spec.interruptible", |spec| {
+            let prices = Prices { cpu: Rate::MAX, ..Prices::default() };
+            spec.interruptible = Some(Interruptible { prices, notice_ms: Millis(1) });
+        }),
+        ("spec.interruptible", |spec| {
+            let notice_ms = Millis(limits::NOTICE_MAX.0 + 1);
+            spec.interruptible = Some(Interruptible { notice_ms, ..Interruptible::default() });
+        }),
     ];
     let mut w = World::new();
     w.provider("pat", "1");
@@ -175,9 +184,11 @@ fn a_gpu() -> Gpu {
 #[test]
 fn a_profile_that_is_not_as_documented_is_refused() {
     type Change = fn(&mut ProviderProfile);
-    let table: [(&str, Change); 6] = [
+    let table: [(&str, Change); 8] = [
         ("profile.name", |profile| profile.name = "n".repeat(65)),
         ("profile.region", |profile| profile.region = "r".repeat(65)),
+        ("profile.jurisdiction", |profile| profile.jurisdiction = "DE".into()),
+        ("profile.jurisdiction", |profile| profile.jurisdiction = "deu".into()),
         ("profile.sockets", |profile| profile.sockets = vec![String::new(); 9]),
         ("profile.sockets", |profile| profile.sockets = vec!["s".repeat(129)]),
         ("profile.operator", |profile| profile.operator = Some(id("pat"))),

@@ -7,12 +7,15 @@ use crate::{
     account::{Multisig, Scope},
     dispute::{ChallengeStatus, Claim, Finding, Side},
     job::{JobKind, JobSpec, Verification},
-    market::{Lease, Mode, OrderChange, Pick},
+    market::{Lease, Mode, Offers, OrderChange, Pick},
     *,
 };
-use muster_market::{Request, Spread, Terms};
+use muster_market::{
+    Book, HostView, Interruptible, MemoryBook, Prices, Progress, Request, Rules, Spread, Terms,
+    Together, clear_on,
+};
 use muster_types::*;
-use std::collections::BTreeMap;
+use std::{cell::RefCell, collections::BTreeMap};
 
 /// SplitMix64.
 struct Random(u64);
@@ -133,8 +136,17 @@ fn terms(random: &mut Random) -> Terms {
             per_provider: u32::try_from(random.below(3)).unwrap(),
             per_host: u32::try_from(random.below(3)).unwrap(),
             per_region: 0,
+            per_operator: u32::try_from(random.below(3)).unwrap(),
         },
         max_rate: Rate::per_hour(usd(random.below(60))),
+        together: match random.below(40) {
+            0 => Together::Region,
+            1 => Together::Provider,
+            2 => Together::Host,
+            _ => Together::No,
+        },
+        interruptible: random.chance(50),
+        metered: random.chance(5),
         ..Terms::default()
     }
 }
@@ -247,6 +259,12 @@ fn by_provider(w: &World, random: &mut Random, things: &Things) -> Option<(&'sta
         4 => {
             let mut spec = w.spec(random.pick(&["1", "2", "3.5"])?);
             spec.capacity.cpu_milli = random.below(9_000);
+            spec.fuel_per_s = random.below(2);
+            if random.chance(40) {
+                let cpu = Rate::per_hour(usd(1 + random.below(3)));
+                let prices = Prices { cpu, ..Prices::default() };
+                spec.interruptible = Some(Interruptible { prices, notice_ms: Millis(1_000) });
+            }
             spec.offered_until = w.head().now.after(Millis(60_000 + random.below(20_000)));
             (who, Action::HostSet { index, spec })
         }
@@ -380,6 +398,22 @@ fn by_anybody(w: &World, random: &mut Random, things: &Things) -> Option<(&'stat
     })
 }
 
+/// Clearing over the indexes in the state gives what clearing over all hosts in memory does.
+fn the_index_serves_as_a_plain_list_would(w: &World, asked: &Terms) {
+    let (params, head) = (view::params(&w.state), w.head());
+    let seen = RefCell::default();
+    let book = Offers::new(&w.state, &params, head.height + 1, &seen);
+    let plain: MemoryBook = book.hosts().map(|host| HostView::clone(&host)).collect();
+    let rules = Rules { visit_max: 2, ..params.rules() };
+    let (mut here, mut there) = (Progress::default(), Progress::default());
+    for _ in 0..3 {
+        let cleared = clear_on(&book, asked, &rules, head.now, &here);
+        assert_eq!(cleared, clear_on(&plain, asked, &rules, head.now, &there), "{asked:?}");
+        here.after = cleared.cursor;
+        there.after = cleared.cursor;
+    }
+}
+
 /// Counts events by kind.
 fn note(kinds: &mut BTreeMap<&'static str, u64>, events: &[Event]) {
     for event in events {
@@ -498,14 +532,17 @@ fn run(seed: u64, blocks: u64, kinds: &mut BTreeMap<&'static str, u64>) {
     for (who, price) in PROVIDERS.into_iter().zip(["1", "2", "3.5"]) {
         w.provider(who, price);
     }
+    let mut quotes = view::quote_book(&w.state);
     for _ in 0..blocks {
         if random.chance(1) {
             // A silence in which leases stall.
             note(kinds, &w.pass(5, 900));
+            quotes = view::quote_book(&w.state);
         }
         if random.chance(60) {
             let done = w.beat(random.below(700) + 1);
             note(kinds, &done.events);
+            quotes.update(&w.state, &w.changes);
         }
         let things = Things::of(&w);
         bend(&mut w, &mut random, &things);
@@ -533,6 +570,10 @@ fn run(seed: u64, blocks: u64, kinds: &mut BTreeMap<&'static str, u64>) {
             })
             .collect();
         note(kinds, &w.block_of(step, &txs).events);
+        quotes.update(&w.state, &w.changes);
+        let asked = terms(&mut random);
+        assert_eq!(quotes.explain(&w.state, &asked), view::quote(&w.state, &asked), "{asked:?}");
+        the_index_serves_as_a_plain_list_would(&w, &asked);
         if w.head().height.is_multiple_of(16) {
             let mut rebuilt = w.state.clone();
             rebuilt.apply(rebuild_derived(&w.state));

@@ -13,7 +13,7 @@ use crate::{
     provider::{Host, HostSpec, Provider},
     *,
 };
-use muster_market::{GIB, Prices, Request, Terms};
+use muster_market::{GIB, Prices, Request, Terms, Verifies};
 use muster_types::*;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -51,6 +51,8 @@ pub(crate) struct World {
     pub(crate) state: MemoryState,
     pub(crate) chain: Hash,
     pub(crate) proposer: AccountId,
+    /// What the last block wrote.
+    pub(crate) changes: Changes,
     /// Nonces of transactions that were signed and are in no block yet.
     pending: BTreeSet<(AccountId, u64)>,
     /// The same of delegated keys: account, key, nonce.
@@ -89,10 +91,12 @@ impl World {
         };
         let mut state = MemoryState::default();
         state.apply(genesis.changes().unwrap());
+        let (chain, proposer) = (genesis.id(), id("val"));
         Self {
             state,
-            chain: genesis.id(),
-            proposer: id("val"),
+            chain,
+            proposer,
+            changes: Changes::default(),
             pending: BTreeSet::new(),
             pending_by_key: BTreeSet::new(),
         }
@@ -172,6 +176,7 @@ impl World {
         let results: Vec<_> = txs.iter().map(|tx| block.push(tx).cloned()).collect();
         let outcome = block.finish();
         let events = outcome.all_events().cloned().collect();
+        self.changes = outcome.changes.clone();
         self.state.apply(outcome.changes);
         self.pending.clear();
         self.pending_by_key.clear();
@@ -299,7 +304,9 @@ impl World {
             },
             prices: Prices { cpu: price(thread), ..Prices::default() },
             offered_until: self.head().now.after(Millis(86_400_000)),
-            attributes: BTreeMap::new(),
+            verifies: Verifies::ALL.into(),
+            fuel_per_s: 1_000,
+            ..HostSpec::default()
         }
     }
 

@@ -1,6 +1,9 @@
 use super::*;
-use crate::{MemoryBook, Prices, Spread, testing::*};
-use proptest::{prelude::*, test_runner::RngSeed};
+use crate::{
+    Class, HostView, Interruptible, MemoryBook, Prices, Spread, Verifies, capacity, testing::*,
+};
+use muster_types::AccountId;
+use std::sync::Arc;
 
 /// Who won, as provider numbers, in the order of the grants.
 fn winners(cleared: &Cleared) -> Vec<u8> {
@@ -32,7 +35,7 @@ type Change = fn(&mut Terms, &mut HostView);
 
 #[test]
 fn each_constraint_excludes_the_cheapest_host() {
-    let changes: [(&str, Change); 13] = [
+    let changes: [(&str, Change); 20] = [
         ("cpu", |terms, host| {
             terms.request.cpu_milli = 3000;
             host.free.cpu_milli = 2999;
@@ -51,7 +54,7 @@ fn each_constraint_excludes_the_cheapest_host() {
         }),
         ("region", |terms, host| {
             terms.regions = vec!["eu".into()];
-            host.region = "us".into();
+            of(host).region = "us".into();
         }),
         ("attribute", |terms, _| drop(terms.attributes.insert("tier".into(), "1".into()))),
         ("provider", |terms, _| terms.providers = vec![provider(2)]),
@@ -59,12 +62,29 @@ fn each_constraint_excludes_the_cheapest_host() {
         ("rate", |_, host| host.prices.memory_gib = Rate::MAX),
         ("min bond", |terms, host| {
             terms.min_bond = usd("2");
-            host.bond_free = usd("2.999999999");
+            of(host).bond_free = usd("2.999999999");
         }),
-        ("pledge", |_, host| host.bond_free = usd("0.999999999")),
+        ("pledge", |_, host| of(host).bond_free = usd("0.999999999")),
         ("risk", |terms, host| {
             terms.max_risk_bps = 500;
-            host.risk_bps = 501;
+            of(host).risk_bps = 501;
+        }),
+        ("jurisdiction", |terms, host| {
+            terms.jurisdictions = vec!["de".into()];
+            of(host).jurisdiction = "us".into();
+        }),
+        ("undeclared jurisdiction", |terms, host| {
+            terms.exclude_jurisdictions = vec!["us".into()];
+            of(host).jurisdiction.clear();
+        }),
+        ("signed by any", |terms, _| terms.signed_by_any = vec![provider(8), provider(9)]),
+        ("signed by all", |terms, _| terms.signed_by_all = vec![provider(9)]),
+        ("verifies", |terms, _| terms.verifies = [Verifies::Attest].into()),
+        ("metered", |terms, _| terms.metered = true),
+        ("fuel", |terms, host| {
+            terms.metered = true;
+            terms.min_fuel_per_s = 1_000;
+            host.fuel_per_s = 999;
         }),
         ("duration", |terms, host| {
             terms.min_duration = Millis(1000);
@@ -75,6 +95,11 @@ fn each_constraint_excludes_the_cheapest_host() {
         let (mut terms, mut cheap, mut dear) = (order(1), host(1, "0.1"), host(2, "0.2"));
         terms.request.memory_bytes = 1;
         dear.attributes.insert("tier".into(), "1".into());
+        dear.verifies.insert(Verifies::Attest);
+        dear.fuel_per_s = 1_000;
+        of(&mut dear).signed = [(provider(9), [("any".into(), "x".into())].into())].into();
+        of(&mut cheap).jurisdiction = "de".into();
+        of(&mut dear).jurisdiction = "de".into();
         assert_eq!(
             winners(&clear(&book([cheap.clone(), dear.clone()]), &terms, &rules(), NOW)),
             [1],
@@ -89,8 +114,8 @@ fn each_constraint_excludes_the_cheapest_host() {
 #[test]
 fn constraints_hold_at_their_exact_limits() {
     let mut exact = host(1, "0.25");
-    exact.bond_free = usd("3");
-    exact.risk_bps = 500;
+    of(&mut exact).bond_free = usd("3");
+    of(&mut exact).risk_bps = 500;
     exact.free.cpu_milli = 4000;
     exact.offered_until = NOW.after(Millis(1000));
     let mut terms = order(1);
@@ -105,7 +130,7 @@ fn constraints_hold_at_their_exact_limits() {
 #[test]
 fn risk_raises_the_score_but_not_the_price() {
     let mut risky = host(1, "0.10");
-    risky.risk_bps = 2_001;
+    of(&mut risky).risk_bps = 2_001;
     let book = book([risky, host(2, "0.12")]);
     let cleared = clear(&book, &order(5), &rules(), NOW);
     assert_eq!(winners(&cleared), [2, 2, 2, 2, 1]);
@@ -138,13 +163,13 @@ fn spread_limits_hold_on_providers_hosts_and_regions() {
     let mut second = host(1, "0.1");
     second.id.index = 1;
     let mut abroad = host(3, "0.3");
-    abroad.region = "us".into();
+    of(&mut abroad).region = "us".into();
     let book = book([host(1, "0.1"), second, host(2, "0.2"), abroad]);
     let cases = [
         (Spread { per_provider: 1, ..Spread::default() }, vec![1, 2, 3]),
         (Spread { per_host: 1, ..Spread::default() }, vec![1, 1, 2, 3]),
         (Spread { per_region: 2, ..Spread::default() }, vec![1, 1, 3, 3]),
-        (Spread { per_region: 2, per_provider: 1, per_host: 0 }, vec![1, 2, 3]),
+        (Spread { per_region: 2, per_provider: 1, ..Spread::default() }, vec![1, 2, 3]),
     ];
     for (spread, expected) in cases {
         let terms = Terms { spread, ..order(5) };
@@ -155,7 +180,7 @@ fn spread_limits_hold_on_providers_hosts_and_regions() {
 #[test]
 fn one_bond_is_not_pledged_twice_by_one_order() {
     let mut first = host(1, "0.1");
-    first.bond_free = usd("3");
+    of(&mut first).bond_free = usd("3");
     let mut second = first.clone();
     second.id.index = 1;
     let book = book([first, second]);
@@ -231,8 +256,8 @@ fn prices_beyond_arithmetic_lose_without_a_panic() {
     let mut absurd = host(1, "0");
     absurd.prices =
         Prices { cpu: Rate::MAX, memory_gib: Rate::MAX, disk_gib: Rate::MAX, gpu: Rate::MAX };
-    absurd.risk_bps = u32::MAX;
-    absurd.bond_free = Amount::MAX;
+    of(&mut absurd).risk_bps = u32::MAX;
+    of(&mut absurd).bond_free = Amount::MAX;
     absurd.offered_until = Millis::MAX;
     let mut terms = order(2);
     terms.max_rate = Rate::MAX;
@@ -254,148 +279,172 @@ fn a_granted_lease_is_booked_off_capacity_and_bond() {
         assert!(book.grant(&cleared.placements[0]));
         let host = book.get(&host(1, "0.1").id).unwrap();
         assert_eq!(host.free.cpu_milli, left * 1000);
-        assert_eq!(host.bond_free, Amount::from_units(96 + left));
+        assert_eq!(host.provider.bond_free, Amount::from_units(96 + left));
     }
     assert_eq!(clear(&book, &order(1), &rules(), NOW).placements, []);
 }
 
-/// The rule restated without a walk: one lease after the other goes to the host with the least
-/// (score, id) of all those that can take one more.
-fn brute_force(hosts: &[HostView], terms: &Terms, rules: &Rules) -> Vec<(HostId, Rate)> {
-    let class = Class::of_request(&terms.request);
-    let mut hosts: Vec<HostView> =
-        hosts.iter().filter(|h| Class::of_host(&h.free).contains(&class)).cloned().collect();
-    hosts.sort_by_key(|host| (class.unit_price(&host.prices), host.id));
-    hosts.truncate(usize::try_from(rules.visit_max).unwrap());
-    let mut granted: Vec<(HostId, Rate)> = Vec::new();
-    let mut pledged: BTreeMap<AccountId, u128> = BTreeMap::new();
-    let regions: BTreeMap<HostId, String> =
-        hosts.iter().map(|host| (host.id, host.region.clone())).collect();
-    while granted.len() < terms.count as usize {
-        let taken = |same: &dyn Fn(&HostId) -> bool, limit: u32| {
-            limit == 0 || granted.iter().filter(|(id, _)| same(id)).count() < limit as usize
-        };
-        let can_take = |host: &HostView| {
-            let rate = host.prices.rate_for(&terms.request).unwrap();
-            let pledge = rules.pledge(rate).unwrap();
-            let locked = pledged.get(&host.id.provider).copied().unwrap_or(0);
-            terms.request.fits(&host.free)
-                && rate <= terms.max_rate
-                && (terms.regions.is_empty() || terms.regions.contains(&host.region))
-                && terms.attributes.iter().all(|(k, v)| host.attributes.get(k) == Some(v))
-                && (terms.providers.is_empty() || terms.providers.contains(&host.id.provider))
-                && !terms.exclude.contains(&host.id.provider)
-                && host.bond_free.nanos() >= locked + pledge.nanos() + terms.min_bond.nanos()
-                && (terms.max_risk_bps == 0 || host.risk_bps <= terms.max_risk_bps)
-                && host.offered_until.0 >= NOW.0 + terms.min_duration.0
-                && taken(&|id| *id == host.id, terms.spread.per_host)
-                && taken(&|id| id.provider == host.id.provider, terms.spread.per_provider)
-                && taken(&|id| regions[id] == host.region, terms.spread.per_region)
-        };
-        let score = |host: &HostView| {
-            let rate = host.prices.rate_for(&terms.request).unwrap();
-            rate.amount_per_hour().nanos() * u128::from(10_000 + host.risk_bps)
-        };
-        let best = (0..hosts.len())
-            .filter(|at| can_take(&hosts[*at]))
-            .min_by_key(|at| (score(&hosts[*at]), hosts[*at].id));
-        let Some(best) = best else { break };
-        let host = &mut hosts[best];
-        let rate = host.prices.rate_for(&terms.request).unwrap();
-        let takes = terms.request.allot(&host.free).unwrap();
-        host.free = capacity::checked_sub(&host.free, &takes).unwrap();
-        *pledged.entry(host.id.provider).or_default() += rules.pledge(rate).unwrap().nanos();
-        granted.push((host.id, rate));
-    }
-    if terms.gang && granted.len() < terms.count as usize { Vec::new() } else { granted }
+#[test]
+fn full_hosts_are_not_walked() {
+    let mut full = host(1, "0.1");
+    full.free.cpu_milli = 0;
+    let mut nearly = host(2, "0.1");
+    nearly.free.cpu_milli = 1_999;
+    let book = book([full, nearly, host(3, "0.2")]);
+    let mut terms = order(1);
+    terms.request.cpu_milli = 2_000;
+    let cleared = clear(&book, &terms, &rules(), NOW);
+    assert_eq!((winners(&cleared), cleared.visited), (vec![3], 1));
 }
 
-prop_compose! {
-    fn any_host()(
-        owner in 0u8..4, index in 0u32..3, region in 0u8..3, tier in 0u8..3,
-        cpu in 0u64..6, memory in 0u64..6, gpus in prop::collection::vec((0u8..2, 0u32..4), 0..3),
-        prices in prop::array::uniform3(0u128..6), bond in 0u128..12, risk in 0u32..4,
-        offered in 0u64..4,
-    ) -> HostView {
-        let price = |units: u128| Rate::per_hour(Amount::from_nanos(units));
-        HostView {
-            id: HostId { provider: provider(owner), index },
-            region: format!("r{region}"),
-            attributes: [("tier".to_owned(), tier.to_string())].into(),
-            free: Resources {
-                cpu_milli: cpu * 700,
-                memory_bytes: memory << 29,
-                gpus: gpus
-                    .into_iter()
-                    .map(|(model, count)| gpu(&format!("m{model}"), 10 + u64::from(model), count))
-                    .collect(),
-                ..Resources::default()
-            },
-            prices: Prices {
-                cpu: price(prices[0]),
-                memory_gib: price(prices[1]),
-                disk_gib: Rate::ZERO,
-                gpu: price(prices[2]),
-            },
-            bond_free: Amount::from_nanos(bond),
-            risk_bps: risk * 3_000,
-            offered_until: Millis(NOW.0 + offered),
+#[test]
+fn so_many_more_hosts_are_compared_once_the_order_could_be_filled() {
+    let mut hosts: Vec<_> = (1..=9).map(|number| host(number, "0.1")).collect();
+    for (host, risk) in hosts.iter_mut().zip([900, 800, 700, 600, 500, 400, 300, 200, 100]) {
+        of(host).risk_bps = risk;
+    }
+    let book = book(hosts);
+    let ahead = |look_ahead| Rules { look_ahead, ..rules() };
+    let cases = [(0, 1, 1), (1, 2, 2), (3, 4, 4), (7, 8, 8), (8, 9, 9), (20, 9, 9)];
+    for (look_ahead, winner, visited) in cases {
+        let cleared = clear(&book, &order(4), &ahead(look_ahead), NOW);
+        assert_eq!((winners(&cleared), cleared.visited), (vec![winner; 4], visited));
+        let stop = if look_ahead < 9 { Stop::EnoughSeen } else { Stop::Exhausted };
+        assert_eq!(cleared.stopped, stop);
+    }
+}
+
+#[test]
+fn limits_that_cross_do_not_leave_an_order_short_for_having_looked_too_little() {
+    // In the order of the walk 1 and 2 fill it; ranked, 3 comes first and takes region and
+    // operator from both.
+    let mut hosts = [host(1, "0.10"), host(2, "0.10"), host(3, "0.11"), host(4, "0.12")];
+    for (host, (operator, region, risk)) in
+        hosts.iter_mut().zip([(1, "r1", 5_000), (2, "r2", 5_000), (2, "r1", 0), (4, "r4", 0)])
+    {
+        of(host).operator = provider(operator);
+        of(host).region = region.into();
+        of(host).risk_bps = risk;
+    }
+    let spread = Spread { per_region: 1, per_operator: 1, ..Spread::default() };
+    let terms = Terms { spread, gang: true, ..order(2) };
+    let book = book(hosts);
+    let few = Rules { look_ahead: 1, ..rules() };
+    let cleared = clear(&book, &terms, &few, NOW);
+    assert_eq!((winners(&cleared), cleared.visited), (vec![3, 4], 4));
+}
+
+#[test]
+fn an_interruptible_offer_is_taken_where_it_is_cheaper_and_accepted() {
+    let offer = |price: &str| {
+        let prices = Prices { cpu: rate(price), ..Prices::default() };
+        Some(Interruptible { prices, notice_ms: Millis(30_000) })
+    };
+    let mut both = host(1, "0.3");
+    both.interruptible = offer("0.1");
+    let mut dearer = host(2, "0.2");
+    dearer.interruptible = offer("0.2");
+    let book = book([both, dearer]);
+    let terms = Terms { interruptible: true, ..order(5) };
+    let cleared = clear(&book, &terms, &rules(), NOW);
+    assert_eq!(winners(&cleared), [1, 1, 1, 1, 2]);
+    assert_eq!(cleared.placements[0].interruptible, Some(Millis(30_000)));
+    assert_eq!(cleared.placements[0].rate, rate("0.1"));
+    assert_eq!(cleared.placements[4].interruptible, None, "of equal prices the firm one");
+    let firm = clear(&book, &order(5), &rules(), NOW);
+    assert_eq!(winners(&firm), [2, 2, 2, 2, 1]);
+    assert!(firm.placements.iter().all(|placed| placed.interruptible.is_none()));
+}
+
+#[test]
+fn leases_together_go_to_the_place_where_all_of_them_cost_least() {
+    let mut hosts = [host(1, "0.1"), host(2, "0.2"), host(3, "0.3"), host(4, "0.4")];
+    for (host, region) in hosts.iter_mut().zip(["a", "b", "a", "b"]) {
+        of(host).region = region.into();
+    }
+    hosts[3].id.provider = provider(2);
+    hosts[3].id.index = 1;
+    let book = book(hosts);
+    let with = |together, count| Terms { together, max_rate: rate("9"), ..order(count) };
+    let cases = [
+        (Together::No, 6, vec![1, 1, 1, 1, 2, 2]),
+        (Together::Region, 5, vec![1, 1, 1, 1, 3]),
+        (Together::Provider, 4, vec![1; 4]),
+        (Together::Provider, 5, vec![2; 5]),
+        (Together::Host, 4, vec![1; 4]),
+        (Together::Host, 5, vec![]),
+        (Together::Region, 9, vec![]),
+    ];
+    for (together, count, expected) in cases {
+        let cleared = clear(&book, &with(together, count), &rules(), NOW);
+        assert_eq!(winners(&cleared), expected, "{count} {together:?}");
+        assert_eq!(cleared.cursor, None);
+    }
+    let few = Rules { look_ahead: 0, ..rules() };
+    let cleared = clear(&book, &with(Together::Host, 4), &few, NOW);
+    assert_eq!((cleared.visited, cleared.stopped), (1, Stop::EnoughSeen));
+}
+
+#[test]
+fn bids_are_cleared_by_the_same_rule_at_their_own_rates() {
+    let bid = |number, price: &str, count| {
+        let host = host(number, "9");
+        BidView { host: Arc::new(host), rate: rate(price), count }
+    };
+    let mut risky = bid(3, "0.1", 9);
+    of(Arc::make_mut(&mut risky.host)).risk_bps = 15_000;
+    let bids = [bid(1, "0.3", 9), bid(2, "0.2", 1), risky, bid(1, "0.21", 2), bid(4, "1.1", 9)];
+    let held = Held::default();
+    let of_bids = |cleared: &Cleared| -> Vec<(u8, u32)> {
+        let all = cleared.placements.iter();
+        all.map(|placed| (placed.host.provider.as_bytes()[0], placed.bid.unwrap())).collect()
+    };
+    let cleared = clear_bids(&bids, &order(20), &rules(), NOW, &held);
+    assert_eq!(
+        of_bids(&cleared),
+        [(2, 1), (1, 3), (1, 3), (3, 2), (3, 2), (3, 2), (3, 2), (1, 0), (1, 0)],
+        "two bids of one host share its four threads; 4 asks too much"
+    );
+    assert_eq!(cleared.placements[0].rate, rate("0.2"));
+    assert_eq!((cleared.visited, cleared.cursor), (5, None));
+    let gang = Terms { gang: true, ..order(10) };
+    assert!(clear_bids(&bids, &gang, &rules(), NOW, &held).placements.is_empty());
+    let together = Terms { together: Together::Provider, ..order(4) };
+    let cleared = clear_bids(&bids, &together, &rules(), NOW, &held);
+    assert_eq!(of_bids(&cleared), [(3, 2), (3, 2), (3, 2), (3, 2)], "1.0 against 1.02");
+    let mut held = Held::default();
+    held.add(&bids[1].host.id, &bids[1].host.provider);
+    let apart = Terms { spread: Spread { per_operator: 1, ..Spread::default() }, ..order(3) };
+    assert_eq!(of_bids(&clear_bids(&bids, &apart, &rules(), NOW, &held)), [(1, 3), (3, 2)]);
+}
+
+#[test]
+fn a_walk_goes_on_where_it_ended_and_counts_the_leases_held() {
+    let book = book((1..=9).map(|number| host(number, &format!("0.{number}"))));
+    let few = Rules { visit_max: 2, ..rules() };
+    let spread = Spread { per_provider: 1, ..Spread::default() };
+    let mut terms = Terms { spread, ..order(7) };
+    let mut progress = Progress::default();
+    let mut all = Vec::new();
+    for expected in [vec![1, 2], vec![3, 4], vec![5, 6], vec![7]] {
+        let cleared = clear_on(&book, &terms, &few, NOW, &progress);
+        assert_eq!(winners(&cleared), expected);
+        for placed in &cleared.placements {
+            progress.held.add(&placed.host, &book.get(&placed.host).unwrap().provider);
         }
+        terms.count -= u32::try_from(cleared.placements.len()).unwrap();
+        progress.after = cleared.cursor;
+        all.extend(winners(&cleared));
     }
+    assert_eq!(all, [1, 2, 3, 4, 5, 6, 7]);
+    assert_eq!(progress.after, None, "filled");
+    let mut held = Progress::default();
+    held.held.add(&host(1, "0").id, &host(1, "0").provider);
+    assert_eq!(winners(&clear_on(&book, &terms, &few, NOW, &held)), [] as [u8; 0]);
+    terms.count = 1;
+    assert_eq!(winners(&clear_on(&book, &terms, &few, NOW, &held)), [2]);
+    let gang = Terms { gang: true, ..order(99) };
+    assert_eq!(clear(&book, &gang, &few, NOW).cursor, None);
 }
 
-prop_compose! {
-    fn any_terms()(
-        cpu in 0u64..4, memory in 0u64..3, gpu in prop::option::of((0u8..3, 1u32..3)),
-        count in 0u32..8, gang in any::<bool>(), spread in prop::array::uniform3(0u32..4),
-        regions in prop::collection::vec(0u8..3, 0..3), tier in prop::option::of(0u8..3),
-        allow in prop::collection::vec(0u8..4, 0..3), exclude in prop::collection::vec(0u8..4, 0..2),
-        bond in 0u128..4, risk in 0u32..3, max_rate in 0u128..40, duration in 0u64..3,
-    ) -> Terms {
-        let mut terms = order(count);
-        terms.request.cpu_milli = cpu * 500;
-        terms.request.memory_bytes = memory << 29;
-        if let Some((model, count)) = gpu {
-            let model = if model == 2 { String::new() } else { format!("m{model}") };
-            terms.request.gpu = want_gpu(&model, count);
-        }
-        terms.gang = gang;
-        terms.spread =
-            Spread { per_provider: spread[0], per_host: spread[1], per_region: spread[2] };
-        terms.regions = regions.into_iter().map(|region| format!("r{region}")).collect();
-        terms.attributes = tier.map(|tier| ("tier".into(), tier.to_string())).into_iter().collect();
-        terms.providers = allow.into_iter().map(provider).collect();
-        terms.exclude = exclude.into_iter().map(provider).collect();
-        terms.min_bond = Amount::from_nanos(bond);
-        terms.max_risk_bps = risk * 3_000;
-        terms.max_rate = Rate::per_hour(Amount::from_nanos(max_rate));
-        terms.min_duration = Millis(duration);
-        terms
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 4_000, rng_seed: RngSeed::Fixed(1), ..ProptestConfig::default() })]
-
-    #[test]
-    fn clearing_equals_brute_force(
-        hosts in prop::collection::vec(any_host(), 0..12),
-        terms in any_terms(),
-        visit_max in prop_oneof![Just(u32::MAX), 0u32..8],
-        pledge_min in 0u128..3,
-    ) {
-        let rules =
-            Rules { visit_max, pledge_min: Amount::from_nanos(pledge_min), pledge_hours: 1 };
-        let mut book = book(hosts);
-        let hosts: Vec<HostView> = book.walk(&Class::Cpu).collect();
-        let cleared = clear(&book, &terms, &rules, NOW);
-        let granted: Vec<_> =
-            cleared.placements.iter().map(|placed| (placed.host, placed.rate)).collect();
-        prop_assert_eq!(granted, brute_force(&hosts, &terms, &rules));
-        prop_assert!(cleared.visited <= visit_max);
-        prop_assert_eq!(&cleared, &clear(&book, &terms, &rules, NOW));
-        for placement in &cleared.placements {
-            prop_assert!(book.grant(placement), "a host was oversold");
-        }
-    }
-}
+mod brute;

@@ -1,6 +1,7 @@
 //! Explanations as sentences: the one place where they are worded.
 
 use super::{Constraint, Exclusion, Relax, Shortfall};
+use crate::Together;
 use muster_types::{AccountId, Amount, Millis};
 use std::fmt;
 
@@ -43,6 +44,10 @@ impl Constraint {
                  add to it"
             }
             Self::Duration => "their offers have ended; wait until they are renewed",
+            Self::Jurisdiction | Self::ExcludeJurisdiction => {
+                "their providers do not say where they are; do not ask for it"
+            }
+            Self::SignedByAny => "no auditor signed what is asked for; do not ask for it",
             _ => "no change of the order helps",
         }
     }
@@ -77,6 +82,14 @@ impl fmt::Display for Relax {
                 write!(f, "raise it to {}%", Amount::from_nanos(percent_nanos(*to_bps)))
             }
             Self::LowerDuration { to: Millis(ms) } => write!(f, "lower it to {ms} ms"),
+            Self::AllowJurisdiction { offered } => write!(f, "allow {}", offered.join(" or ")),
+            Self::IncludeJurisdiction { offered } => {
+                write!(f, "do not exclude {}", offered.join(" or "))
+            }
+            Self::AcceptAuditor { offered } => write!(f, "accept {}", accounts(offered)),
+            Self::DropAuditor { missing } => write!(f, "do not ask for {}", accounts(missing)),
+            Self::LowerFuel { to_per_s } => write!(f, "lower it to {to_per_s} a second"),
+            Self::DropVerifies | Self::DropMetered => f.write_str("do not ask for it"),
         }
     }
 }
@@ -85,9 +98,20 @@ impl Shortfall {
     /// The shortfall as a line for people.
     #[must_use]
     pub fn hint(&self) -> String {
-        let Self { wanted, fitting, fitting_without_spread, gang } = self;
+        let Self { wanted, fitting, fitting_without_spread, gang, together } = self;
         let mut text = format!("{fitting} of {wanted} leases fit");
-        if *gang {
+        let place = match together {
+            Together::No => None,
+            Together::Region => Some("region"),
+            Together::Provider => Some("provider"),
+            Together::Host => Some("host"),
+        };
+        if let Some(place) = place {
+            text.push_str(&format!(
+                ", and the order takes all in one {place} or none: lower the count or allow more \
+                 than one {place}"
+            ));
+        } else if *gang {
             text.push_str(", and the order takes all or none: lower the count or drop `gang`");
         } else if fitting_without_spread > fitting {
             text.push_str("; the rest waits for other providers, hosts or regions");

@@ -1,5 +1,6 @@
 use super::*;
-use crate::{MemoryBook, Request, testing::*};
+use crate::{HostView, Interruptible, MemoryBook, Prices, Request, Verifies, testing::*};
+use muster_types::Amount;
 
 fn exclusion<'a>(explanation: &'a Explanation, constraint: &Constraint) -> &'a Exclusion {
     explanation
@@ -12,9 +13,9 @@ fn exclusion<'a>(explanation: &'a Explanation, constraint: &Constraint) -> &'a E
 #[test]
 fn each_constraint_counts_what_it_alone_excludes_and_what_it_excludes_at_all() {
     let mut far = host(4, "0.1");
-    far.region = "us".into();
+    of(&mut far).region = "us".into();
     let mut far_and_dear = host(5, "0.9");
-    far_and_dear.region = "asia".into();
+    of(&mut far_and_dear).region = "asia".into();
     let book: MemoryBook =
         [host(1, "0.1"), host(2, "0.2"), host(3, "0.7"), far, far_and_dear, host(6, "0.6")]
             .into_iter()
@@ -46,7 +47,7 @@ type Change = fn(&mut Terms, &mut HostView);
 
 #[test]
 fn following_the_advice_lets_a_host_in() {
-    let changes: [(&str, Change); 9] = [
+    let changes: [(&str, Change); 17] = [
         ("cpu", |terms, host| {
             terms.request.cpu_milli = 3000;
             host.free.cpu_milli = 2500;
@@ -71,9 +72,37 @@ fn following_the_advice_lets_a_host_in() {
         ("min_bond", |terms, _| terms.min_bond = usd("1000")),
         ("max_risk", |terms, host| {
             terms.max_risk_bps = 100;
-            host.risk_bps = 250;
+            of(host).risk_bps = 250;
         }),
         ("min_duration", |terms, _| terms.min_duration = Millis(36_000_000)),
+        ("jurisdictions", |terms, host| {
+            terms.jurisdictions = vec!["us".into()];
+            of(host).jurisdiction = "de".into();
+        }),
+        ("exclude_jurisdictions", |terms, host| {
+            terms.exclude_jurisdictions = vec!["us".into(), "de".into()];
+            of(host).jurisdiction = "de".into();
+        }),
+        ("signed_by_any", |terms, host| {
+            terms.signed_by_any = vec![provider(8)];
+            of(host).signed = [(provider(9), [("any".into(), "x".into())].into())].into();
+        }),
+        ("signed_by_all", |terms, host| {
+            terms.signed_by_all = vec![provider(8), provider(9)];
+            of(host).signed = [(provider(9), [("any".into(), "x".into())].into())].into();
+        }),
+        ("verifies.zk", |terms, _| terms.verifies = [Verifies::Zk].into()),
+        ("metered", |terms, _| terms.metered = true),
+        ("metered", |terms, host| {
+            (terms.metered, terms.min_fuel_per_s) = (true, 1_000);
+            host.fuel_per_s = 999;
+        }),
+        ("max_rate", |terms, host| {
+            terms.interruptible = true;
+            let prices = Prices { cpu: rate("1.2"), ..Prices::default() };
+            host.prices.cpu = rate("1.5");
+            host.interruptible = Some(Interruptible { prices, notice_ms: Millis(1) });
+        }),
     ];
     for (what, change) in changes {
         let (mut terms, mut only) = (order(1), host(1, "0.1"));
@@ -101,6 +130,15 @@ fn apply(relax: &Relax, terms: &mut Terms) {
         Relax::LowerMinBond { to } => terms.min_bond = *to,
         Relax::RaiseMaxRisk { to_bps } => terms.max_risk_bps = *to_bps,
         Relax::LowerDuration { to } => terms.min_duration = *to,
+        Relax::AllowJurisdiction { offered } => terms.jurisdictions.extend(offered.clone()),
+        Relax::IncludeJurisdiction { offered } => {
+            terms.exclude_jurisdictions.retain(|code| !offered.contains(code));
+        }
+        Relax::AcceptAuditor { offered } => terms.signed_by_any.extend(offered),
+        Relax::DropAuditor { missing } => terms.signed_by_all.retain(|id| !missing.contains(id)),
+        Relax::DropVerifies => terms.verifies.clear(),
+        Relax::DropMetered => terms.metered = false,
+        Relax::LowerFuel { to_per_s } => terms.min_fuel_per_s = *to_per_s,
         other => panic!("{other:?} has a test of its own"),
     }
 }
@@ -111,7 +149,7 @@ fn choices_are_listed_once_each() {
     for (host, (region, model)) in
         hosts.iter_mut().zip([("eu", "h100"), ("us", "a100"), ("us", "h100"), ("af", "b200")])
     {
-        host.region = region.into();
+        of(host).region = region.into();
         host.free.gpus = vec![gpu(model, 80, 1)];
         host.attributes.insert("tier".into(), model.into());
     }
@@ -156,7 +194,7 @@ fn what_no_change_of_the_order_mends_says_so() {
     let mut busy = host(1, "0.1");
     busy.free.cpu_milli = 0;
     let mut poor = host(2, "0.1");
-    poor.bond_free = Amount::ZERO;
+    of(&mut poor).bond_free = Amount::ZERO;
     let mut ended = host(3, "0.1");
     ended.offered_until = Millis(NOW.0 - 1);
     let book: MemoryBook = [busy, poor, ended].into_iter().collect();
@@ -165,6 +203,19 @@ fn what_no_change_of_the_order_mends_says_so() {
     for exclusion in &explanation.excluded {
         assert_eq!(exclusion.relax, None);
         assert!(exclusion.hint().contains("; wait until"), "{}", exclusion.hint());
+    }
+    let terms = Terms {
+        jurisdictions: vec!["de".into()],
+        exclude_jurisdictions: vec!["us".into()],
+        signed_by_any: vec![provider(9)],
+        ..order(1)
+    };
+    let book: MemoryBook = [host(1, "0.1")].into_iter().collect();
+    let explanation = explain(&book, &terms, &rules(), NOW);
+    assert_eq!(explanation.excluded.len(), 3);
+    for exclusion in &explanation.excluded {
+        assert_eq!(exclusion.relax, None);
+        assert!(exclusion.hint().ends_with("; do not ask for it"), "{}", exclusion.hint());
     }
 }
 
@@ -195,6 +246,12 @@ fn a_shortfall_names_gang_spread_or_capacity() {
             Terms { gang: true, ..order(9) },
             0,
             "8 of 9 leases fit, and the order takes all or none: lower the count or drop `gang`",
+        ),
+        (
+            Terms { together: Together::Host, ..order(5) },
+            0,
+            "5 of 5 leases fit, and the order takes all in one host or none: lower the count or \
+             allow more than one host",
         ),
         (
             Terms { spread, ..order(3) },

@@ -1,5 +1,5 @@
 use super::*;
-use crate::testing::*;
+use crate::{Prices, testing::*};
 
 #[test]
 fn a_rate_is_the_sum_of_its_parts_each_rounded_up() {
@@ -39,7 +39,7 @@ type Spoil = fn(&mut Terms);
 fn terms_are_refused_by_the_field_at_fault() {
     assert_eq!(order(1).check(), Ok(()));
     assert_eq!(order(MAX_COUNT).check(), Ok(()));
-    let cases: [(Spoil, &str); 15] = [
+    let cases: [(Spoil, &str); 22] = [
         (|terms| terms.count = 0, "terms.count"),
         (|terms| terms.count = MAX_COUNT + 1, "terms.count"),
         (|terms| terms.request = Request::default(), "terms.request"),
@@ -61,6 +61,13 @@ fn terms_are_refused_by_the_field_at_fault() {
         ),
         (|terms| terms.providers = vec![provider(1); 257], "terms.providers"),
         (|terms| terms.exclude = vec![provider(1); 257], "terms.exclude"),
+        (|terms| terms.jurisdictions = vec!["DE".into()], "terms.jurisdictions"),
+        (|terms| terms.jurisdictions = vec!["de".into(); 257], "terms.jurisdictions"),
+        (|terms| terms.exclude_jurisdictions = vec!["d".into()], "terms.exclude_jurisdictions"),
+        (|terms| terms.exclude_jurisdictions = vec!["d1".into()], "terms.exclude_jurisdictions"),
+        (|terms| terms.signed_by_any = vec![provider(1); 17], "terms.signed_by_any"),
+        (|terms| terms.signed_by_all = vec![provider(1); 17], "terms.signed_by_all"),
+        (|terms| terms.min_fuel_per_s = 1, "terms.min_fuel_per_s"),
     ];
     for (spoil, field) in cases {
         let mut terms = order(1);

@@ -4,138 +4,125 @@ use crate::{
     tests::{World, usd, world::id},
     view,
 };
-use muster_market::Terms;
-use muster_types::{Gpu, GpuRequest, Resources};
+use muster_market::{GIB, Request, Terms};
 
-#[test]
-fn a_host_that_fits_is_never_of_a_smaller_size() {
-    let table = [(0, 0), (1, 1), (1_000, 1), (1_001, 2), (3_000, 2), (3_001, 3), (7_000, 3)];
-    for (milli, size) in table {
-        assert_eq!(size_of_cpu(milli), size, "{milli}");
-    }
-    assert_eq!((size(15), size(16), size(u64::MAX)), (4, 5, 5));
-    for free in 0..40_000u64 {
-        assert!(size_of_cpu(free) <= size_of_cpu(free + 1));
-    }
-}
-
-#[test]
-fn a_host_stands_by_what_is_free_of_each_class() {
-    let gpu = |model: &str, count| Gpu {
-        vendor: "nvidia".into(),
-        model: model.into(),
-        memory_bytes: 1,
-        interface: String::new(),
-        count,
-    };
-    let capacity = Resources {
-        cpu_milli: 16_000,
-        gpus: vec![gpu("a100", 8), gpu("h100", 1)],
-        ..Resources::default()
-    };
-    let mut host = Host {
-        spec: crate::provider::HostSpec { capacity, ..Default::default() },
-        used: Resources::default(),
-        offered_at_height: 0,
-    };
-    // In the order of the classes: CPU, any GPU, a100, h100.
-    assert_eq!(sizes(&host), [5, 4, 4, 1]);
-    host.used = Resources { cpu_milli: 15_500, gpus: vec![gpu("a100", 6)], ..Resources::default() };
-    assert_eq!(sizes(&host), [1, 2, 2, 1]);
-    host.used = host.spec.capacity.clone();
-    assert_eq!(sizes(&host), [0, 0, 0, 0]);
-    let request = |cpu_milli, count| {
-        size_of_request(&Request {
-            cpu_milli,
-            gpu: GpuRequest { count, ..GpuRequest::default() },
-            ..Request::default()
-        })
-    };
-    assert_eq!((request(0, 0), request(500, 0), request(9_000, 0)), (0, 1, 4));
-    assert_eq!((request(9_000, 1), request(0, 4)), (1, 3));
-}
-
-/// Nine hosts of sizes and prices that do not go together.
+/// Nine hosts whose sizes and prices do not go together, two of them interruptible for less.
 fn market() -> World {
     let mut w = World::with(&["val"], |params| params.pledge_hours = 0);
     w.provider("pat", "1");
     w.provider("quin", "1");
     for (index, (threads, price)) in
-        [(1, "5"), (2, "4"), (4, "3"), (8, "2"), (16, "1"), (16, "9"), (1, "1")].iter().enumerate()
+        (1..).zip([(1, "5"), (2, "4"), (4, "3"), (8, "2"), (16, "1"), (16, "9"), (1, "1")])
     {
         let mut spec = w.spec(price);
         spec.capacity.cpu_milli = threads * 1_000;
-        let index = u32::try_from(index).unwrap() + 1;
+        spec.capacity.memory_bytes = threads * 2 * GIB;
+        if index % 3 == 0 {
+            let prices = w.spec("0.5").prices;
+            let notice_ms = muster_types::Millis(1);
+            spec.interruptible = Some(muster_market::Interruptible { prices, notice_ms });
+        }
         w.ok("pat", Action::HostSet { index, spec });
     }
     w.pass(1, 500);
     w
 }
 
+fn query(cpu_milli: u64, interruptible: bool) -> Query {
+    let request = Request { cpu_milli, ..Request::default() };
+    Query::of(&Terms { request, interruptible, ..Terms::default() })
+}
+
 fn walked(
     state: &MemoryState,
-    cpu_milli: u64,
-    after: Option<Cursor>,
-    fronts: &Fronts,
+    query: &Query,
+    after: Option<&Cursor>,
+    seen: &RefCell<Seen>,
 ) -> Vec<Cursor> {
-    let (params, everybody) = (view::params(state), |_: &HostView| true);
-    let request = Request { cpu_milli, ..Request::default() };
-    let walk = Walk { request: &request, after, visit_max: u32::MAX, fronts };
-    let book = Offers::new(state, &params, u64::MAX, &everybody).for_order(&walk);
-    let hosts = book.walk(&Class::Cpu);
-    hosts.map(|view| Cursor { price: view.prices.cpu, host: view.id }).collect()
+    let params = view::params(state);
+    let book = Offers::new(state, &params, u64::MAX, seen);
+    let hosts = book.walk(query, after);
+    let cursor = |view: Arc<HostView>| Cursor {
+        unit_price: view.unit_price(&query.class, query.interruptible),
+        host: view.id,
+    };
+    hosts.map(cursor).collect()
 }
 
 #[test]
-fn a_walk_merges_the_sizes_that_fit_by_price_and_goes_on_anywhere() {
+fn a_walk_merges_the_lists_that_fit_by_price_and_goes_on_anywhere() {
     let w = market();
-    let everything = walked(&w.state, 0, None, &Fronts::default());
-    assert_eq!(everything.len(), 9);
-    assert!(everything.is_sorted());
-    for cpu_milli in [1, 1_000, 2_000, 4_000, 8_000, 16_000] {
-        let fronts = Fronts::default();
-        let large = |cursor: &&Cursor| {
-            let host: Host = w.get(&cursor.host);
-            size_of_host(&host, &Class::Cpu) >= size_of_cpu(cpu_milli)
-        };
-        let expected: Vec<Cursor> = everything.iter().filter(large).copied().collect();
-        for after in [None].into_iter().chain(everything.iter().copied().map(Some)) {
-            let rest: Vec<Cursor> =
-                expected.iter().filter(|cursor| Some(**cursor) > after).copied().collect();
-            assert_eq!(walked(&w.state, cpu_milli, after, &fronts), rest, "{cpu_milli} {after:?}");
-            assert_eq!(walked(&w.state, cpu_milli, after, &Fronts::default()), rest);
+    let nothing = RefCell::default;
+    for interruptible in [false, true] {
+        let everything = walked(&w.state, &query(0, interruptible), None, &nothing());
+        assert_eq!(everything.len(), 9);
+        assert!(everything.is_sorted());
+        for cpu_milli in [1, 1_000, 2_000, 4_000, 8_000, 16_000] {
+            let (query, seen) = (query(cpu_milli, interruptible), nothing());
+            let large = |cursor: &&Cursor| {
+                let host: Host = w.get(&cursor.host);
+                let free = capacity::checked_sub(&host.spec.capacity, &host.used).unwrap();
+                Class::of_host(&free).iter().any(|(_, level)| level.covers(query.level))
+            };
+            let expected: Vec<Cursor> = everything.iter().filter(large).copied().collect();
+            for after in [None].into_iter().chain(everything.iter().map(Some)) {
+                let rest: Vec<Cursor> =
+                    expected.iter().filter(|cursor| Some(*cursor) > after).copied().collect();
+                assert_eq!(walked(&w.state, &query, after, &seen), rest, "{query:?} {after:?}");
+                assert_eq!(walked(&w.state, &query, after, &nothing()), rest);
+            }
         }
     }
 }
 
 #[test]
-fn a_host_that_fills_up_moves_and_the_fronts_know() {
+fn a_host_that_fills_up_moves_and_what_was_seen_knows() {
     let mut w = market();
-    let fronts = Fronts::default();
-    let first = walked(&w.state, 8_000, None, &fronts)[0];
-    let mut host: Host = w.get(&first.host);
+    let (large, small) = (query(8_000, false), query(1_000, false));
+    let seen = RefCell::default();
+    let first = walked(&w.state, &large, None, &seen)[0];
+    walked(&w.state, &small, None, &seen);
+    let before: Host = w.get(&first.host);
+    let mut host = before.clone();
     host.used.cpu_milli = host.spec.capacity.cpu_milli - 2_000;
+    assert!(!same_lists(&before, &host));
     let mut scratch = Scratch::new(&w.state);
     keys::store(&mut scratch, &first.host, &host);
     let changes = scratch.into_changes();
     w.state.apply(changes);
-    walked(&w.state, 1_000, None, &fronts);
-    fronts.came(&places(&first.host, &host));
-    assert!(!walked(&w.state, 8_000, None, &fronts).contains(&first));
-    assert_eq!(
-        walked(&w.state, 1_000, None, &fronts),
-        walked(&w.state, 1_000, None, &Fronts::default())
-    );
+    let params = view::params(&w.state);
+    seen.borrow_mut().granted(&w.state, &params, &[(first.host, host)]);
+    assert!(!walked(&w.state, &large, None, &seen).contains(&first));
+    let anew = walked(&w.state, &small, None, &RefCell::default());
+    assert_eq!(walked(&w.state, &small, None, &seen), anew);
+    assert!(anew.contains(&first));
     let mut rebuilt = w.state.clone();
     rebuilt.apply(rebuild_derived(&w.state));
     assert_eq!(rebuilt, w.state);
 }
 
 #[test]
+fn a_visit_is_a_host_looked_at_whether_or_not_it_takes_orders_yet() {
+    let mut w = market();
+    let spec = w.spec("0.5");
+    w.ok("quin", Action::HostSet { index: 0, spec });
+    let params = view::params(&w.state);
+    let (seen, height) = (RefCell::default(), w.head().height);
+    let (all, query) = (query(0, false), query(0, false));
+    let book = Offers::new(&w.state, &params, height, &seen).bounded(3);
+    assert_eq!(book.walk(&query, None).count(), 2, "the first was offered in this block");
+    let visits = book.visits();
+    assert_eq!((visits.count, visits.cut), (3, visits.last));
+    let whole = Offers::new(&w.state, &params, height, &seen).bounded(9);
+    assert_eq!(whole.walk(&all, None).count(), 8);
+    assert_eq!((whole.visits().count, whole.visits().cut), (9, None));
+}
+
+#[test]
 fn full_hosts_are_in_no_order_s_way_and_still_in_the_quote() {
     let mut w = World::with(&["val"], |params| {
         params.pledge_hours = 0;
-        params.fee_per_visit = muster_types::Amount::from_nanos(1);
+        params.fee_per_visit = Amount::from_nanos(1);
     });
     w.provider("pat", "1");
     w.provider("quin", "2");

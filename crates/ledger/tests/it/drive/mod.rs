@@ -176,6 +176,7 @@ fn params(seed: u64) -> Params {
         // Queues cost nothing here: the rest of an escrow's money is followed to the nano.
         fee_per_visit: Amount::ZERO,
         rent_per_lease: Rate::ZERO,
+        look_ahead: 1_000_000,
         ..Params::default()
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Run, chain};
 use muster_ledger::{Action, ProviderProfile, job::Verification, provider::HostSpec};
-use muster_market::{GIB, Prices};
+use muster_market::{GIB, Interruptible, Prices, Verifies};
 use muster_types::{AccountId, Amount, Hash, LeaseId, Millis, Rate, Resources};
 
 impl Run {
@@ -16,7 +16,10 @@ impl Run {
             0 => {
                 let region = format!("region-{}", self.below(2));
                 let operator = if self.chance(40) { Some(self.provider()) } else { None };
-                let profile = ProviderProfile { region, operator, ..Default::default() };
+                let jurisdiction =
+                    ["", "de", "us"][usize::try_from(self.below(3)).unwrap()].to_owned();
+                let profile =
+                    ProviderProfile { region, operator, jurisdiction, ..Default::default() };
                 (who, Action::ProviderSet { profile })
             }
             1 => (who, Action::BondAdd { amount: Amount::from_units(self.below(120)) }),
@@ -69,6 +72,17 @@ impl Run {
     fn host_spec(&mut self) -> HostSpec {
         let price = Rate::per_hour(Amount::from_nanos(u128::from(1 + self.below(4)) * 900_000_000));
         let odd = self.chance(3);
+        let all = [Verifies::Replicate, Verifies::Audit, Verifies::Dispute];
+        let verifies = all.into_iter().filter(|_| self.chance(85)).collect();
+        let memory_gib = Rate::per_hour(Amount::from_nanos(1_000 * u128::from(self.below(5))));
+        let interruptible = self.chance(40).then(|| Interruptible {
+            prices: Prices {
+                cpu: Rate::per_hour(Amount::from_nanos(u128::from(self.below(3)) * 800_000_000)),
+                memory_gib,
+                ..Prices::default()
+            },
+            notice_ms: Millis(self.below(4_000)),
+        });
         HostSpec {
             capacity: Resources {
                 cpu_milli: self.below(9_000),
@@ -77,10 +91,13 @@ impl Run {
             },
             prices: Prices {
                 cpu: if odd { Rate::per_hour(Amount::from_nanos(7)) } else { price },
-                memory_gib: Rate::per_hour(Amount::from_nanos(1_000 * u128::from(self.below(5)))),
+                memory_gib,
                 ..Prices::default()
             },
             offered_until: Millis(self.model.now + 8_000 + self.below(50_000)),
+            verifies,
+            fuel_per_s: self.below(50),
+            interruptible,
             ..HostSpec::default()
         }
     }

@@ -107,20 +107,18 @@ impl Run {
 
     fn terms(&mut self) -> Terms {
         let gang = self.chance(30);
-        // The ledger drops a placement that would exceed a limit together with the leases that the
-        // order has already, and does not go on to the next host. At a limit of one it cannot
-        // happen, nor to a gang.
-        let limits = if gang { 3 } else { 2 };
         let small = |run: &mut Self, limit| u32::try_from(run.below(limit)).unwrap();
         let spread = if self.chance(30) {
             Spread {
-                per_provider: small(self, limits),
-                per_host: small(self, limits),
-                per_region: small(self, limits),
+                per_provider: small(self, 3),
+                per_host: small(self, 3),
+                per_region: small(self, 3),
+                per_operator: small(self, 3),
             }
         } else {
             Spread::default()
         };
+        let metered = self.chance(10);
         Terms {
             request: Request {
                 cpu_milli: self.below(3_000),
@@ -135,6 +133,11 @@ impl Run {
             max_risk_bps: small(self, 4) * 2_000,
             exclude: if self.chance(10) { vec![self.provider()] } else { Vec::new() },
             min_duration: Millis(self.below(20_000)),
+            jurisdictions: if self.chance(10) { vec!["de".to_owned()] } else { Vec::new() },
+            exclude_jurisdictions: if self.chance(10) { vec!["us".to_owned()] } else { Vec::new() },
+            metered,
+            min_fuel_per_s: if metered { self.below(30) } else { 0 },
+            interruptible: self.chance(50),
             ..Terms::default()
         }
     }

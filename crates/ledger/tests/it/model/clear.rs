@@ -2,8 +2,8 @@
 
 use super::{Host, Lease, Model, Money, Order, OrderEnd, Phase, Provider, Standing, money, whole};
 use muster_ledger::{job::Verification, market::CloseReason};
-use muster_market::{GIB, Terms};
-use muster_types::{Amount, Hash, LeaseId, OrderId, Rate, Resources};
+use muster_market::{GIB, Prices, Request, Verifies};
+use muster_types::{Amount, Hash, HostId, LeaseId, OrderId, Rate, Resources};
 use num_traits::{ToPrimitive as _, Zero as _};
 
 impl Model {
@@ -33,20 +33,20 @@ impl Model {
         }
         let had = self.leases_of(id).len();
         let wanted = order.terms.count as usize - had;
-        // (score, host, rate), the best first.
+        // (score, host, rate, notice), the best first.
         let mut ranked: Vec<_> = self
             .hosts
             .iter()
             .filter_map(|host| {
-                let rate = self.offer(host, &order.terms)?;
+                let (rate, notice) = self.offer(host, &order)?;
                 let provider = self.provider_of(host);
                 let weight = whole(10_000) + self.premium(provider);
-                Some((money(rate.amount_per_hour()) * weight, host.id, rate))
+                Some((money(rate.amount_per_hour()) * weight, host.id, rate, notice))
             })
             .collect();
         ranked.sort();
         let before = self.leases.clone();
-        'hosts: for (_, host, rate) in ranked {
+        'hosts: for (_, host, rate, notice) in ranked {
             loop {
                 if self.leases_of(id).len() - had == wanted {
                     break 'hosts;
@@ -55,7 +55,7 @@ impl Model {
                 if !self.has_room(&order, &host, rate) {
                     break;
                 }
-                self.grant(&order, &host, rate);
+                self.grant(&order, &host, (rate, notice));
             }
         }
         let filled = self.leases_of(id).len() - had == wanted;
@@ -77,8 +77,10 @@ impl Model {
         self.leases.iter().filter(|lease| lease.order == *order).collect()
     }
 
-    /// What a host charges for one lease, where nothing but room can keep it from serving it.
-    fn offer(&self, host: &Host, terms: &Terms) -> Option<Rate> {
+    /// What a host charges for one lease, and with which notice it may take it back, where nothing
+    /// but room can keep it from serving it.
+    fn offer(&self, host: &Host, order: &Order) -> Option<(Rate, Option<u64>)> {
+        let terms = &order.terms;
         let provider = self.provider_of(host);
         let (spec, request) = (&host.spec, &terms.request);
         let stands = provider.standing == Standing::Active
@@ -95,14 +97,29 @@ impl Model {
             && !terms.exclude.contains(id)
             && (terms.max_risk_bps == 0
                 || self.premium(provider) <= whole(u64::from(terms.max_risk_bps)));
-        let part = |price: Rate, units: u64, per: u64| {
-            (money(price.amount_per_hour()) * whole(units) / whole(per)).ceil()
-        };
-        let rate = part(spec.prices.cpu, request.cpu_milli, 1_000)
-            + part(spec.prices.memory_gib, request.memory_bytes, GIB)
-            + part(spec.prices.disk_gib, request.disk_bytes, GIB);
-        let rate = Rate::per_hour(Amount::from_nanos(rate.to_integer().to_u128()?));
-        (stands && asked && welcome && rate <= terms.max_rate).then_some(rate)
+        let job = order.job.map(|id| &self.job(&id).expect("an order's job exists").spec);
+        let needs = job.and_then(|job| match job.verification {
+            Verification::None => None,
+            Verification::Replicate { .. } => Some(Verifies::Replicate),
+            Verification::Audit { .. } => Some(Verifies::Audit),
+            Verification::Dispute => Some(Verifies::Dispute),
+        });
+        let able = terms.verifies.iter().chain(&needs).all(|need| spec.verifies.contains(need))
+            && (!(terms.metered || job.is_some_and(|job| job.metered))
+                || spec.fuel_per_s >= terms.min_fuel_per_s.max(1));
+        let code = &provider.profile.jurisdiction;
+        let lawful = (terms.jurisdictions.is_empty() || terms.jurisdictions.contains(code))
+            && (terms.exclude_jurisdictions.is_empty()
+                || !(code.is_empty() || terms.exclude_jurisdictions.contains(code)));
+        let (mut rate, mut notice) = (charge(&spec.prices, request)?, None);
+        if let Some(offer) = spec.interruptible.as_ref().filter(|_| terms.interruptible) {
+            let lower = charge(&offer.prices, request)?;
+            if lower < rate {
+                (rate, notice) = (lower, Some(offer.notice_ms.0));
+            }
+        }
+        (stands && asked && welcome && able && lawful && rate <= terms.max_rate)
+            .then_some((rate, notice))
     }
 
     fn pledge(&self, rate: Rate) -> Money {
@@ -131,13 +148,15 @@ impl Model {
             let provider = self.provider(&lease.host.provider);
             provider.expect("a lease has one").profile.region.clone()
         };
+        let operator = |host: &HostId| self.operator_of(&host.provider);
         fits && backed
             && below(spread.per_host, &|lease| lease.host == host.id)
             && below(spread.per_provider, &|lease| lease.host.provider == host.id.provider)
             && below(spread.per_region, &|lease| region(lease) == provider.profile.region)
+            && below(spread.per_operator, &|lease| operator(&lease.host) == operator(&host.id))
     }
 
-    fn grant(&mut self, order: &Order, host: &Host, rate: Rate) {
+    fn grant(&mut self, order: &Order, host: &Host, (rate, notice): (Rate, Option<u64>)) {
         let index = u32::try_from(self.leases_of(&order.id).len()).expect("few leases");
         let job = order.job.map(|id| self.job(&id).expect("an order's job exists"));
         let verification = job.map_or(Verification::None, |job| job.spec.verification);
@@ -160,8 +179,8 @@ impl Model {
             },
             verification,
             guaranteed_until: host.spec.offered_until.0,
-            reclaim_notice: None,
-            fuel_per_s: 0,
+            reclaim_notice: notice,
+            fuel_per_s: job.filter(|job| job.spec.metered).map_or(0, |_| host.spec.fuel_per_s),
             phase: Phase::Granted,
             granted_at: self.now,
             seen_steady: self.steady,
@@ -209,4 +228,15 @@ impl Model {
         };
         self.leases.iter().filter(|lease| of(lease)).filter(ended).count() as u64
     }
+}
+
+/// What one lease costs at some prices: each part rounded up.
+fn charge(prices: &Prices, request: &Request) -> Option<Rate> {
+    let part = |price: Rate, units: u64, per: u64| {
+        (money(price.amount_per_hour()) * whole(units) / whole(per)).ceil()
+    };
+    let rate = part(prices.cpu, request.cpu_milli, 1_000)
+        + part(prices.memory_gib, request.memory_bytes, GIB)
+        + part(prices.disk_gib, request.disk_bytes, GIB);
+    Some(Rate::per_hour(Amount::from_nanos(rate.to_integer().to_u128()?)))
 }
