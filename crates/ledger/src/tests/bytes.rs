@@ -2,13 +2,15 @@
 
 use super::{
     World,
-    world::{hash, key},
+    world::{PEOPLE, hash, id, key},
 };
 use crate::{Action, Tx, dispute::Finding, market};
 use borsh::BorshDeserialize;
-use muster_types::{Millis, Rate, codec};
+use muster_types::{Hash, Millis, Rate, codec};
 use muster_verify::Opening;
 use proptest::prelude::*;
+use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng as _};
+use std::collections::BTreeSet;
 
 /// Transactions of every shape that the harness knows, to be bent.
 fn samples() -> Vec<Vec<u8>> {
@@ -52,7 +54,7 @@ fn samples() -> Vec<Vec<u8>> {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 2_000,
+        cases: 200_000,
         rng_seed: proptest::test_runner::RngSeed::Fixed(1),
         failure_persistence: None,
         ..ProptestConfig::default()
@@ -64,19 +66,76 @@ proptest! {
             prop_assert_eq!(codec::encode(&tx), bytes);
         }
     }
+}
 
-    #[test]
-    fn arbitrary_actions_apply_or_are_refused(
-        variant in 0u8..96,
-        bytes in prop::collection::vec(any::<u8>(), 0..400),
-    ) {
-        let bytes = [vec![variant], bytes].concat();
-        if let Ok(action) = Action::deserialize(&mut &bytes[..]) {
-            let mut w = World::new();
-            let tx = w.envelope("ann", action).sign(&key("ann"));
-            w.block_of(500, &[tx]);
+/// How many arbitrary actions are signed and put in blocks.
+const ACTIONS: u32 = 120_000;
+/// So many in a row meet the same, ever stranger, world.
+const ROW: u32 = 300;
+
+/// Bytes that often decode: mostly small numbers, and names of what exists.
+fn likely_bytes(random: &mut ChaCha8Rng, ids: &[Hash]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for _ in 0..random.next_u32() % 12 {
+        match random.next_u32() % 4 {
+            0 => bytes.extend(ids[random.next_u32() as usize % ids.len()].as_bytes()),
+            1 => bytes
+                .extend((u128::from(random.next_u32()) << (random.next_u32() % 96)).to_le_bytes()),
+            2 => bytes.extend((random.next_u32() % 5).to_le_bytes()),
+            _ => bytes.extend((0..random.next_u32() % 24).map(|_| {
+                let byte = random.next_u32();
+                if byte & 0x700 == 0 { byte.to_le_bytes()[0] } else { byte.to_le_bytes()[0] % 3 }
+            })),
         }
     }
+    bytes.resize(bytes.len() + 600, 0);
+    bytes
+}
+
+/// A world with a little of everything, and the names of what is in it.
+fn furnished() -> (World, Vec<Hash>) {
+    let mut w = World::new();
+    w.provider("pat", "1");
+    let escrow = w.open_escrow("ann", super::usd(10));
+    let job = w.open_job("ann", escrow);
+    let leases = w.grant("ann", escrow, Some(job), 2);
+    let order = w.order_for(escrow, None, 100);
+    let order = w.place("ann", order);
+    let mut ids = vec![escrow.0, job.0, order.0, w.lease(&leases[0]).order.0, hash(1)];
+    ids.extend(leases.iter().map(|lease| lease.0));
+    ids.extend(PEOPLE.iter().map(|who| id(who).0));
+    (w, ids)
+}
+
+#[test]
+fn arbitrary_actions_apply_or_are_refused() {
+    let mut random = ChaCha8Rng::seed_from_u64(1);
+    let (mut decoded, mut applied) = (BTreeSet::new(), BTreeSet::new());
+    let kinds = (0..=u8::MAX).filter(|kind| {
+        let error = Action::deserialize(&mut &[&[*kind][..], &[0; 9]].concat()[..]).err();
+        error.is_none_or(|error| !error.to_string().contains("Unexpected variant"))
+    });
+    let kinds: Vec<u8> = kinds.collect();
+    let (mut w, mut ids) = furnished();
+    for number in 0..ACTIONS {
+        if number % ROW == 0 {
+            (w, ids) = furnished();
+        }
+        let kind = kinds[random.next_u32() as usize % kinds.len()];
+        let bytes = [vec![kind], likely_bytes(&mut random, &ids)].concat();
+        let Ok(action) = Action::deserialize(&mut &bytes[..]) else { continue };
+        decoded.insert(kind);
+        let who = PEOPLE[random.next_u32() as usize % PEOPLE.len()];
+        let tx = w.envelope(who, action).sign(&key(who));
+        let done = w.block_of(u64::from(1 + random.next_u32() % 900), &[tx]);
+        if let Ok(receipt) = &done.results[0] {
+            applied.insert(kind);
+            ids.push(receipt.tx.0);
+        }
+    }
+    let missing: Vec<_> = kinds.iter().filter(|kind| !decoded.contains(kind)).collect();
+    assert!(missing.is_empty(), "never decoded: {missing:?}");
+    assert!(applied.len() >= 20, "applied: {applied:?} of {kinds:?}");
 }
 
 #[test]

@@ -556,3 +556,33 @@ fn the_examples_are_jobs_and_the_classifier_takes_the_model_that_training_makes(
     let text = include_bytes!("../../../../examples/hello/names.txt");
     assert_eq!(names.split(text).unwrap().len(), 6);
 }
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config {
+        cases: 20_000,
+        rng_seed: proptest::test_runner::RngSeed::Fixed(1),
+        failure_persistence: None,
+        ..Default::default()
+    })]
+
+    #[test]
+    fn arbitrary_text_is_refused_with_reasons(text in "\\PC{0,200}") {
+        if let Err(defects) = parse(Path::new("job.toml"), &text) {
+            proptest::prop_assert!(!defects.to_string().is_empty());
+        }
+    }
+
+    #[test]
+    fn a_bent_job_file_is_understood_or_refused_with_reasons(
+        at in 0usize..2_000, cut in 0usize..12, put in "[\\[\\]{}=\"',.#\n \\-0-9a-z]{0,6}",
+    ) {
+        let mut text: Vec<char> = BATCH.chars().collect();
+        let at = at % text.len();
+        let end = text.len().min(at + cut);
+        text.splice(at..end, put.chars());
+        let text: String = text.into_iter().collect();
+        if let Err(defects) = parse(Path::new("job.toml"), &text) {
+            proptest::prop_assert!(!defects.to_string().is_empty());
+        }
+    }
+}
