@@ -79,7 +79,7 @@ impl Shared {
                 Event::LeaseStarted { lease, .. } | Event::LeaseResumed { lease, .. } => {
                     self.advance(lease, Some(Phase::Live));
                 }
-                Event::LeaseStalled { lease, provider } if *provider == self.me => {
+                Event::LeaseStalled { lease, provider, .. } if *provider == self.me => {
                     tracing::warn!(lease = %lease.short(), "the ledger misses our heartbeats");
                     self.advance(lease, Some(Phase::Live));
                 }
@@ -87,7 +87,7 @@ impl Shared {
                     tracing::info!(lease = %lease.short(), ?reason, "closed");
                     self.advance(lease, Some(Phase::Closed));
                 }
-                Event::LeaseSettled { lease, provider, paid, forfeited }
+                Event::LeaseSettled { lease, provider, paid, forfeited, .. }
                     if *provider == self.me =>
                 {
                     tracing::info!(lease = %lease.short(), %paid, %forfeited, "settled");

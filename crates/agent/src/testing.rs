@@ -36,6 +36,7 @@ pub(crate) fn lease(status: LeaseStatus) -> Lease {
         compensated: Amount::ZERO,
         commitment: None,
         disputes: 0,
+        final_at: None,
     }
 }
 
@@ -52,5 +53,5 @@ pub(crate) fn job(kind: JobKind, tasks: u64, fuel_max: u64) -> Job {
         manifest: Hash::ZERO,
         fuel_max,
     };
-    Job { tenant: TENANT, spec, closed: false, open_orders: 0, open_leases: 1 }
+    Job { tenant: TENANT, spec, closed: false, open_orders: 0, open_leases: 1, final_at: None }
 }

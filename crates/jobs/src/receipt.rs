@@ -34,9 +34,9 @@ impl Ours {
     fn has(&mut self, event: &Event) -> bool {
         match event {
             Event::EscrowDeposited { escrow, .. }
-            | Event::EscrowOverdrawn { escrow }
+            | Event::EscrowOverdrawn { escrow, .. }
             | Event::EscrowClosed { escrow, .. } => *escrow == self.escrow,
-            Event::JobOpened { job, .. } | Event::JobClosed { job } => *job == self.job,
+            Event::JobOpened { job, .. } | Event::JobClosed { job, .. } => *job == self.job,
             Event::OrderPlaced { order, .. } | Event::OrderEnded { order, .. } => {
                 self.orders.contains(order)
             }
@@ -48,8 +48,8 @@ impl Ours {
             | Event::LeaseSettled { lease, .. }
             | Event::ResultCommitted { lease, .. }
             | Event::Slashed { lease, .. } => self.leases.contains(lease),
-            Event::DisputeOpened { dispute, job, .. } => {
-                let ours = *job == self.job;
+            Event::DisputeOpened { dispute, of } => {
+                let ours = of.job == self.job;
                 if ours {
                     self.disputes.insert(*dispute);
                 }

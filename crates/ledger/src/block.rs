@@ -10,10 +10,11 @@
 //! 5. closed leases whose challenge window has ended are settled;
 //! 6. offers that have ended leave the market;
 //! 7. orders clear (see [`crate::market`]);
-//! 8. the block's fees are paid out (see [`crate::account`]).
+//! 8. the block's fees are paid out (see [`crate::account`]);
+//! 9. records that have been final for long enough leave the state (see [`crate::archive`]).
 
 use crate::{
-    Event, Head, Params, Reject, Tx, account, apply,
+    Event, Head, Params, Reject, Tx, account, apply, archive,
     ctx::{Ctx, Effects, Env, sum},
     event::event_root,
     keys, limits, market,
@@ -99,6 +100,8 @@ pub struct BlockOutcome {
     pub receipts: Vec<Receipt>,
     /// What happened at the block's end.
     pub events: Vec<Event>,
+    /// The records that left the state, as they last stood: storage key and value.
+    pub archived: Vec<(Vec<u8>, Vec<u8>)>,
     /// [`event_root`] over [`BlockOutcome::all_events`].
     pub event_root: Hash,
 }
@@ -186,9 +189,10 @@ impl<'a> BlockBuilder<'a> {
         market::due::run(&mut ctx);
         market::clear::run(&mut ctx);
         account::fees::run(&mut ctx);
+        let archived = archive::run(&mut ctx);
         let Effects { changes, events, fees: _ } = ctx.into_effects();
         let event_root = event_root(all_events(&receipts, &events));
-        BlockOutcome { changes, receipts, events, event_root }
+        BlockOutcome { changes, receipts, events, archived, event_root }
     }
 }
 

@@ -1,12 +1,124 @@
 //! What happened: every applied transaction and every block's end yields typed events.
+//!
+//! An event carries the id of everything that it concerns ([`Event::subjects`]), so that a host
+//! can index it under each of them and nobody has to join or scan.
 
-use crate::{dispute::DisputeStatus, market::CloseReason, provider::ProviderStatus};
+use crate::{
+    Reject,
+    ctx::Ctx,
+    dispute::{Dispute, DisputeStatus},
+    market::{CloseReason, Lease},
+    provider::ProviderStatus,
+};
 use borsh::{BorshDeserialize, BorshSerialize};
 use muster_types::{
     AccountId, Amount, Asset, DisputeId, EscrowId, Hash, HostId, JobId, LeaseId, Millis, OrderId,
     Rate, codec, merkle,
 };
 use serde::{Deserialize, Serialize};
+
+/// Something that an event concerns. Its canonical encoding has one width for each kind.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    BorshSerialize,
+    BorshDeserialize,
+    Serialize,
+    Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Subject {
+    /// An account, in whatever part it plays.
+    Account(AccountId),
+    /// A provider.
+    Provider(AccountId),
+    /// A validator.
+    Validator(AccountId),
+    /// A host.
+    Host(HostId),
+    /// An order.
+    Order(OrderId),
+    /// A lease.
+    Lease(LeaseId),
+    /// An escrow.
+    Escrow(EscrowId),
+    /// A job.
+    Job(JobId),
+    /// A dispute.
+    Dispute(DisputeId),
+}
+
+/// What a lease's event concerns beside the lease and its provider.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+pub struct Parties {
+    /// Its order.
+    pub order: OrderId,
+    /// Whose lease it is.
+    pub tenant: AccountId,
+    /// Who pays.
+    pub escrow: EscrowId,
+    /// The job that it works for.
+    pub job: Option<JobId>,
+}
+
+impl Lease {
+    /// What its events concern beside itself and its provider.
+    #[must_use]
+    pub const fn parties(&self) -> Parties {
+        Parties { order: self.order, tenant: self.tenant, escrow: self.escrow, job: self.job }
+    }
+}
+
+/// What a dispute's event concerns beside the dispute. The arrays go together: a claim each.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+pub struct Case {
+    /// The job.
+    pub job: JobId,
+    /// Who opened it.
+    pub tenant: AccountId,
+    /// The leases whose claims differ.
+    pub leases: [LeaseId; 2],
+    /// Their orders.
+    pub orders: [OrderId; 2],
+    /// Who made the claims.
+    pub providers: [AccountId; 2],
+}
+
+impl Case {
+    /// Of a dispute that is open or ends right now: its leases are in the state.
+    pub(crate) fn of(ctx: &Ctx<'_>, dispute: &Dispute) -> Result<Self, Reject> {
+        let leases = dispute.claims.map(|claim| claim.lease);
+        let [first, second] = leases;
+        let (first, second): (Lease, Lease) = (ctx.load(&first)?, ctx.load(&second)?);
+        Ok(Self {
+            job: dispute.job,
+            tenant: dispute.opener,
+            leases,
+            orders: [first.order, second.order],
+            providers: [first.provider(), second.provider()],
+        })
+    }
+}
+
+/// What one depositor got back out of a closed escrow.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+pub struct Refund {
+    /// Who.
+    pub depositor: AccountId,
+    /// How much `usd`.
+    pub amount: Amount,
+}
 
 /// A fact that the ledger established. Hashed into the block's event root: only ever append.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
@@ -46,6 +158,8 @@ pub enum Event {
     EscrowDeposited {
         /// Which escrow.
         escrow: EscrowId,
+        /// Who opened it.
+        owner: AccountId,
         /// Who paid in.
         depositor: AccountId,
         /// How much `usd`.
@@ -55,17 +169,23 @@ pub enum Event {
     EscrowOverdrawn {
         /// Which escrow.
         escrow: EscrowId,
+        /// Who opened it.
+        owner: AccountId,
     },
     /// An escrow was closed and refunded.
     EscrowClosed {
         /// Which escrow.
         escrow: EscrowId,
+        /// Who opened it.
+        owner: AccountId,
         /// All that was paid in.
         deposited: Amount,
         /// All that providers were paid.
         paid: Amount,
         /// All that depositors got back.
         refunded: Amount,
+        /// What each of them got back.
+        refunds: Vec<Refund>,
         /// All that the tenant got out of bonds.
         compensated: Amount,
     },
@@ -75,11 +195,17 @@ pub enum Event {
         job: JobId,
         /// Whose.
         tenant: AccountId,
+        /// Who pays for it.
+        escrow: EscrowId,
     },
     /// A job was closed.
     JobClosed {
         /// Which job.
         job: JobId,
+        /// Whose.
+        tenant: AccountId,
+        /// Who paid for it.
+        escrow: EscrowId,
     },
     /// An order was placed.
     OrderPlaced {
@@ -87,6 +213,10 @@ pub enum Event {
         order: OrderId,
         /// Whose.
         tenant: AccountId,
+        /// Who pays.
+        escrow: EscrowId,
+        /// The job that it works for.
+        job: Option<JobId>,
     },
     /// An order ended without being filled.
     OrderEnded {
@@ -94,6 +224,12 @@ pub enum Event {
         order: OrderId,
         /// True if its deadline passed, false if it was cancelled.
         expired: bool,
+        /// Whose.
+        tenant: AccountId,
+        /// Who would have paid.
+        escrow: EscrowId,
+        /// The job that it was for.
+        job: Option<JobId>,
     },
     /// A lease was granted.
     LeaseGranted {
@@ -103,6 +239,10 @@ pub enum Event {
         order: OrderId,
         /// Whose.
         tenant: AccountId,
+        /// Who pays.
+        escrow: EscrowId,
+        /// The job that it works for.
+        job: Option<JobId>,
         /// The host.
         host: HostId,
         /// The price.
@@ -116,6 +256,9 @@ pub enum Event {
         lease: LeaseId,
         /// The provider.
         provider: AccountId,
+        /// What else it concerns.
+        #[serde(flatten)]
+        of: Parties,
     },
     /// Heartbeats of a lease are missing.
     LeaseStalled {
@@ -123,6 +266,9 @@ pub enum Event {
         lease: LeaseId,
         /// The provider.
         provider: AccountId,
+        /// What else it concerns.
+        #[serde(flatten)]
+        of: Parties,
     },
     /// A stalled lease's heartbeats are back.
     LeaseResumed {
@@ -130,6 +276,9 @@ pub enum Event {
         lease: LeaseId,
         /// The provider.
         provider: AccountId,
+        /// What else it concerns.
+        #[serde(flatten)]
+        of: Parties,
     },
     /// A lease ended.
     LeaseClosed {
@@ -137,6 +286,9 @@ pub enum Event {
         lease: LeaseId,
         /// The provider.
         provider: AccountId,
+        /// What else it concerns.
+        #[serde(flatten)]
+        of: Parties,
         /// Who ended it, and why.
         reason: CloseReason,
         /// Heartbeat-covered time in all.
@@ -150,6 +302,9 @@ pub enum Event {
         lease: LeaseId,
         /// The provider.
         provider: AccountId,
+        /// What else it concerns.
+        #[serde(flatten)]
+        of: Parties,
         /// What the provider was paid in all.
         paid: Amount,
         /// What went back to the escrow.
@@ -159,6 +314,11 @@ pub enum Event {
     ResultCommitted {
         /// Which lease.
         lease: LeaseId,
+        /// The provider.
+        provider: AccountId,
+        /// What else it concerns.
+        #[serde(flatten)]
+        of: Parties,
         /// The Merkle root.
         root: Hash,
         /// How many results.
@@ -168,10 +328,9 @@ pub enum Event {
     DisputeOpened {
         /// Which dispute.
         dispute: DisputeId,
-        /// The job.
-        job: JobId,
-        /// The leases whose claims differ.
-        leases: [LeaseId; 2],
+        /// What it is about.
+        #[serde(flatten)]
+        of: Case,
     },
     /// A validator voted.
     DisputeVoted {
@@ -179,11 +338,17 @@ pub enum Event {
         dispute: DisputeId,
         /// Who.
         validator: AccountId,
+        /// What it is about.
+        #[serde(flatten)]
+        of: Case,
     },
     /// A dispute ended.
     DisputeClosed {
         /// Which dispute.
         dispute: DisputeId,
+        /// What it is about.
+        #[serde(flatten)]
+        of: Case,
         /// How.
         status: DisputeStatus,
         /// The leases whose claims were wrong.
@@ -195,6 +360,11 @@ pub enum Event {
         provider: AccountId,
         /// On which lease.
         lease: LeaseId,
+        /// What else it concerns.
+        #[serde(flatten)]
+        of: Parties,
+        /// Who reported it, where somebody did.
+        reporter: Option<AccountId>,
         /// For what.
         reason: CloseReason,
         /// How much in all; the three parts below add up to it.
@@ -214,6 +384,132 @@ impl Event {
     pub fn leaf(&self) -> Hash {
         Hash::of("muster event v1", &[&codec::encode(self)])
     }
+
+    /// Everything that the event concerns, each once.
+    #[must_use]
+    pub fn subjects(&self) -> Vec<Subject> {
+        let mut all = About::default();
+        self.name(&mut all);
+        all.0.sort_unstable();
+        all.0.dedup();
+        all.0
+    }
+
+    fn name(&self, all: &mut About) {
+        match self {
+            Self::Transferred { from, to, asset: _, amount: _ } => {
+                all.account(*from);
+                all.account(*to);
+            }
+            Self::ProviderChanged { provider, status: _, bond: _ } => all.provider(*provider),
+            Self::HostOffered { host } | Self::HostRemoved { host } => all.host(*host),
+            Self::EscrowDeposited { escrow, owner, depositor, amount: _ } => {
+                all.escrow(*escrow);
+                all.account(*owner);
+                all.account(*depositor);
+            }
+            Self::EscrowOverdrawn { escrow, owner } => {
+                all.escrow(*escrow);
+                all.account(*owner);
+            }
+            Self::EscrowClosed { escrow, owner, refunds, .. } => {
+                all.escrow(*escrow);
+                all.account(*owner);
+                for refund in refunds {
+                    all.account(refund.depositor);
+                }
+            }
+            Self::JobOpened { job, tenant, escrow } | Self::JobClosed { job, tenant, escrow } => {
+                all.of_tenant(*tenant, *escrow, Some(*job));
+            }
+            Self::OrderPlaced { order, tenant, escrow, job }
+            | Self::OrderEnded { order, expired: _, tenant, escrow, job } => {
+                all.order(*order);
+                all.of_tenant(*tenant, *escrow, *job);
+            }
+            Self::LeaseGranted { lease, order, tenant, escrow, job, host, rate: _, pledge: _ } => {
+                let (order, tenant, escrow, job) = (*order, *tenant, *escrow, *job);
+                all.lease(*lease, host.provider, &Parties { order, tenant, escrow, job });
+                all.host(*host);
+            }
+            Self::LeaseStarted { lease, provider, of }
+            | Self::LeaseStalled { lease, provider, of }
+            | Self::LeaseResumed { lease, provider, of }
+            | Self::LeaseClosed { lease, provider, of, .. }
+            | Self::LeaseSettled { lease, provider, of, .. }
+            | Self::ResultCommitted { lease, provider, of, .. } => all.lease(*lease, *provider, of),
+            Self::DisputeOpened { dispute, of } | Self::DisputeClosed { dispute, of, .. } => {
+                all.dispute(*dispute, of);
+            }
+            Self::DisputeVoted { dispute, validator, of } => {
+                all.dispute(*dispute, of);
+                all.validator(*validator);
+            }
+            Self::Slashed { provider, lease, of, reporter, .. } => {
+                all.lease(*lease, *provider, of);
+                if let Some(reporter) = reporter {
+                    all.account(*reporter);
+                }
+            }
+        }
+    }
+}
+
+/// Subjects under collection. Whoever plays a part is also named as an account.
+#[derive(Default)]
+struct About(Vec<Subject>);
+
+impl About {
+    fn account(&mut self, id: AccountId) {
+        self.0.push(Subject::Account(id));
+    }
+
+    fn provider(&mut self, id: AccountId) {
+        self.0.push(Subject::Provider(id));
+        self.account(id);
+    }
+
+    fn validator(&mut self, id: AccountId) {
+        self.0.push(Subject::Validator(id));
+        self.account(id);
+    }
+
+    fn host(&mut self, id: HostId) {
+        self.0.push(Subject::Host(id));
+        self.provider(id.provider);
+    }
+
+    fn escrow(&mut self, id: EscrowId) {
+        self.0.push(Subject::Escrow(id));
+    }
+
+    fn order(&mut self, id: OrderId) {
+        self.0.push(Subject::Order(id));
+    }
+
+    fn of_tenant(&mut self, tenant: AccountId, escrow: EscrowId, job: Option<JobId>) {
+        self.account(tenant);
+        self.escrow(escrow);
+        self.0.extend(job.map(Subject::Job));
+    }
+
+    fn lease(&mut self, id: LeaseId, provider: AccountId, of: &Parties) {
+        self.0.push(Subject::Lease(id));
+        self.provider(provider);
+        self.order(of.order);
+        self.of_tenant(of.tenant, of.escrow, of.job);
+    }
+
+    fn dispute(&mut self, id: DisputeId, of: &Case) {
+        self.0.push(Subject::Dispute(id));
+        self.0.push(Subject::Job(of.job));
+        self.account(of.tenant);
+        self.0.extend(of.leases.map(Subject::Lease));
+        self.0.extend(of.orders.map(Subject::Order));
+        for provider in of.providers {
+            self.provider(provider);
+        }
+    }
 }
 
 /// The Merkle root ([`muster_types::merkle`]) over a block's events: those of its transactions in
@@ -223,3 +519,6 @@ pub fn event_root<'a>(events: impl IntoIterator<Item = &'a Event>) -> Hash {
     let leaves: Vec<Hash> = events.into_iter().map(Event::leaf).collect();
     merkle::root(&leaves)
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,6 +1,10 @@
 //! What holds after every block. [`check`] reads the whole state: for tests, simulations and
 //! auditors; a node's hot path does not call it.
 //!
+//! Some sums count records that have left the state ([`crate::archive`]): over the state alone
+//! they are at least what its records add up to ([`check`]), over the state and all that left it
+//! exactly that ([`check_whole`]).
+//!
 //! | invariant | says |
 //! |---|---|
 //! | `money is conserved` | for each asset: issued = accounts + bonds + escrows + burned |
@@ -11,18 +15,22 @@
 //! | `pledges fit the bond` | a provider's pledged part is the sum of its leases' pledges, and within the bond |
 //! | `counters match` | every counter is the number of what it counts |
 //! | `steady time is behind` | steady time is not ahead of block time |
+//! | `what acts finds what it names` | the order, escrow, job and leases that something unsettled or open names are in the state |
+//! | `what is final says since when` | a record that can leave the state bears a time exactly where it is final |
 
 use crate::{
     State,
-    dispute::DisputeStatus,
+    dispute::{Dispute, DisputeStatus},
     escrow::{Escrow, EscrowStatus},
     job::Job,
-    keys,
-    market::{Lease, OrderStatus},
+    keys::{self, Record},
+    market::{Lease, Order, OrderStatus},
     provider::{Host, Provider},
 };
 use muster_market::capacity;
-use muster_types::{AccountId, Amount, EscrowId, HostId, JobId, LeaseId, Resources};
+use muster_types::{
+    AccountId, Amount, DisputeId, EscrowId, HostId, JobId, LeaseId, OrderId, Resources,
+};
 use std::{
     collections::BTreeMap,
     fmt::{Debug, Display},
@@ -48,13 +56,26 @@ const BACKED: &str = "open leases are backed";
 const PLEDGES: &str = "pledges fit the bond";
 const COUNTERS: &str = "counters match";
 const STEADY: &str = "steady time is behind";
+const NAMED: &str = "what acts finds what it names";
+const FINAL: &str = "what is final says since when";
 
 /// Checks every invariant.
 ///
 /// # Errors
 /// The first one that does not hold.
 pub fn check(state: &dyn State) -> Result<(), Broken> {
-    let books = Books::of(state)?;
+    check_books(state, &Books::of(state)?)
+}
+
+/// Checks every invariant over the state together with every record that has left it.
+///
+/// # Errors
+/// The first one that does not hold.
+pub fn check_whole(all: &dyn State) -> Result<(), Broken> {
+    check_books(all, &Books { whole: true, ..Books::of(all)? })
+}
+
+fn check_books(state: &dyn State, books: &Books) -> Result<(), Broken> {
     money(state)?;
     for (id, provider) in keys::PROVIDERS.scan(state, &(), None) {
         books.check_provider(&id, &provider)?;
@@ -70,6 +91,12 @@ pub fn check(state: &dyn State) -> Result<(), Broken> {
     }
     for (id, lease) in keys::LEASES.scan(state, &(), None) {
         books.check_lease(state, &id, &lease)?;
+    }
+    for (id, order) in keys::ORDERS.scan(state, &(), None) {
+        books.check_order(state, &id, &order)?;
+    }
+    for (id, dispute) in keys::DISPUTES.scan(state, &(), None) {
+        check_dispute(state, &id, &dispute)?;
     }
     if let Some(head) = keys::HEAD.get(state, &()) {
         require(head.steady <= head.now, STEADY, &"head", &head)?;
@@ -143,6 +170,10 @@ struct Books {
     jobs: BTreeMap<JobId, (u32, u32)>,
     /// Open disputes.
     disputes: BTreeMap<LeaseId, u32>,
+    /// Unsettled leases.
+    orders: BTreeMap<OrderId, u32>,
+    /// Whether what has left the state is in the books.
+    whole: bool,
 }
 
 #[derive(Default)]
@@ -197,6 +228,7 @@ impl Books {
         if !lease.status.is_settled() {
             one(&mut of_provider.unsettled);
             one(&mut of_escrow.unsettled);
+            one(self.orders.entry(lease.order).or_default());
             if let Some(job) = lease.job {
                 one(&mut self.jobs.entry(job).or_default().1);
             }
@@ -217,7 +249,7 @@ impl Books {
         equal(provider.pledged, counted.pledged, PLEDGES, id)?;
         require(provider.pledged <= provider.bond, PLEDGES, id, provider)?;
         equal(provider.open_leases, counted.unsettled, COUNTERS, id)?;
-        equal(provider.paid, counted.paid, COUNTERS, id)
+        self.summed(provider.paid, counted.paid, COUNTERS, id)
     }
 
     fn check_host(&self, id: &HostId, host: &Host) -> Result<(), Broken> {
@@ -234,8 +266,8 @@ impl Books {
         equal(escrow.open_leases, counted.unsettled, COUNTERS, id)?;
         equal(escrow.open_rate.amount_per_hour(), counted.open_rate, COUNTERS, id)?;
         equal(escrow.withheld, counted.withheld, ESCROW, id)?;
-        equal(escrow.paid, counted.paid, ESCROW, id)?;
-        equal(escrow.compensated, counted.compensated, ESCROW, id)?;
+        self.summed(escrow.paid, counted.paid, ESCROW, id)?;
+        self.summed(escrow.compensated, counted.compensated, ESCROW, id)?;
         let parts = total([escrow.balance, escrow.withheld, escrow.paid, escrow.refunded])?;
         equal(escrow.deposited, parts, ESCROW, id)?;
         let deposits = &escrow.deposits;
@@ -247,12 +279,38 @@ impl Books {
         let unspent = total([escrow.balance, escrow.withheld])?;
         require(unspent <= left, ESCROW, id, &(unspent, left))?;
         let closed = escrow.status == EscrowStatus::Closed;
-        require(!closed || unspent.is_zero(), ESCROW, id, escrow)
+        require(!closed || unspent.is_zero(), ESCROW, id, escrow)?;
+        check_final(id, escrow)
     }
 
     fn check_job(&self, id: &JobId, job: &Job) -> Result<(), Broken> {
         let counted = self.jobs.get(id).copied().unwrap_or_default();
-        equal((job.open_orders, job.open_leases), counted, COUNTERS, id)
+        equal((job.open_orders, job.open_leases), counted, COUNTERS, id)?;
+        check_final(id, job)
+    }
+
+    fn check_order(&self, state: &dyn State, id: &OrderId, order: &Order) -> Result<(), Broken> {
+        let counted = self.orders.get(id).copied().unwrap_or_default();
+        equal(order.open_leases, counted, COUNTERS, id)?;
+        check_final(id, order)?;
+        if order.status == OrderStatus::Open {
+            require(keys::ESCROWS.contains(state, &order.escrow), NAMED, id, order)?;
+            let job = order.job.is_none_or(|job| keys::JOBS.contains(state, &job));
+            require(job, NAMED, id, order)?;
+        }
+        Ok(())
+    }
+
+    /// What a record keeps as a sum over leases, some of which may have left the state.
+    fn summed(
+        &self,
+        kept: Amount,
+        counted: Amount,
+        invariant: &'static str,
+        place: &dyn Display,
+    ) -> Result<(), Broken> {
+        let holds = if self.whole { kept == counted } else { kept >= counted };
+        require(holds, invariant, place, &(kept, counted))
     }
 
     fn check_lease(&self, state: &dyn State, id: &LeaseId, lease: &Lease) -> Result<(), Broken> {
@@ -263,6 +321,7 @@ impl Books {
         let worth = lease.rate.charge_floor(lease.covered).unwrap_or(Amount::MAX);
         let owed = total([lease.accrued, lease.shortfall])?;
         require(owed <= worth, PAY, id, &(owed, worth))?;
+        check_final(id, lease)?;
         if lease.status.is_open() {
             let escrow = keys::ESCROWS.get(state, &lease.escrow);
             let payable = escrow.is_some_and(|escrow| escrow.status != EscrowStatus::Closed);
@@ -273,8 +332,29 @@ impl Books {
             let host = keys::HOSTS.get(state, &lease.host);
             require(host.is_some(), CAPACITY, id, lease)?;
         }
+        if !lease.status.is_settled() {
+            require(keys::ORDERS.contains(state, &lease.order), NAMED, id, lease)?;
+            require(keys::ESCROWS.contains(state, &lease.escrow), NAMED, id, lease)?;
+            let job = lease.job.is_none_or(|job| keys::JOBS.contains(state, &job));
+            require(job, NAMED, id, lease)?;
+        }
         Ok(())
     }
+}
+
+fn check_dispute(state: &dyn State, id: &DisputeId, dispute: &Dispute) -> Result<(), Broken> {
+    check_final(id, dispute)?;
+    if dispute.status == DisputeStatus::Open {
+        require(keys::JOBS.contains(state, &dispute.job), NAMED, id, dispute)?;
+        for claim in &dispute.claims {
+            require(keys::LEASES.contains(state, &claim.lease), NAMED, id, dispute)?;
+        }
+    }
+    Ok(())
+}
+
+fn check_final<R: Record + Debug>(id: &dyn Display, record: &R) -> Result<(), Broken> {
+    require(record.final_at().is_some() == record.is_final(), FINAL, id, record)
 }
 
 fn one(count: &mut u32) {

@@ -23,6 +23,7 @@
 
 use crate::{
     account::Account,
+    archive::{self, Kind, Leaving},
     dispute::Dispute,
     escrow::Escrow,
     genesis::Supply,
@@ -113,6 +114,8 @@ pub const CLOSED_DUE: Index<(Millis, LeaseId)> = Table::new(DERIVED, 17);
 pub const OVERDRAWN_DUE: Index<(Millis, EscrowId)> = Table::new(DERIVED, 18);
 /// Open disputes, by deadline (steady time).
 pub const DISPUTES_DUE: Index<(Millis, DisputeId)> = Table::new(DERIVED, 19);
+/// Records that are final, by the steady time since when.
+pub const ARCHIVE_DUE: Index<(Millis, Leaving)> = Table::new(DERIVED, 60);
 
 /// A part of a storage key. Encodings sort as the values do.
 pub trait Key: Sized {
@@ -291,14 +294,17 @@ impl<K: Key, V: BorshSerialize + BorshDeserialize> Table<K, V> {
                 key
             },
         );
-        let prefix_len = self.prefix.len();
-        let entries = state.range(&start, &successor(under));
+        let (table, entries) = (*self, state.range(&start, &successor(under)));
         Box::new(entries.map(move |(key, value)| {
-            let mut rest = key.get(prefix_len..).unwrap_or_default();
-            let parsed = K::read(&mut rest).filter(|_| rest.is_empty());
-            let parsed = parsed.unwrap_or_else(|| corrupt(&key));
+            let parsed = table.parse(&key).unwrap_or_else(|| corrupt(&key));
             (parsed, decoded(&key, &value))
         }))
+    }
+
+    /// The key whose storage key this is; `None` where it is not of this table.
+    pub(crate) fn parse(&self, stored: &[u8]) -> Option<K> {
+        let mut rest = stored.strip_prefix(self.prefix.as_slice())?;
+        K::read(&mut rest).filter(|_| rest.is_empty())
     }
 
     /// Writes without regard to indexes: records go through [`store`].
@@ -338,13 +344,31 @@ fn corrupt<T>(key: &[u8]) -> T {
 }
 
 /// A record with its table and its index entries.
-pub trait Record: BorshSerialize + BorshDeserialize {
+pub trait Record: Clone + BorshSerialize + BorshDeserialize {
     /// Its key.
     type Key: Key;
     /// What it is called in refusals.
     const KIND: &'static str;
     /// Its table.
     const TABLE: Table<Self::Key, Self>;
+    /// What it leaves the state as, some time after it became final; `None`: it never does.
+    const LEAVES: Option<Kind> = None;
+
+    /// Whether nothing in the rules can change it as it stands. Asked at every write, which also
+    /// writes down since when: see [`crate::archive`].
+    fn is_final(&self) -> bool {
+        false
+    }
+
+    /// Since when it is final, in steady time.
+    fn final_at(&self) -> Option<Millis> {
+        None
+    }
+
+    /// Writes down since when it is final.
+    fn set_final_at(&mut self, at: Option<Millis>) {
+        let _ = at;
+    }
 
     /// Calls `emit` with the storage key of every index entry of this record.
     fn entries(&self, key: &Self::Key, emit: &mut dyn FnMut(Vec<u8>)) {
@@ -366,11 +390,14 @@ pub trait Record: BorshSerialize + BorshDeserialize {
 fn entries<R: Record>(record: &R, key: &R::Key) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
     record.entries(key, &mut |entry| all.push(entry));
+    all.extend(archive::entry(record, key));
     all
 }
 
 /// Writes a record and brings its index entries up to date.
 pub(crate) fn store<R: Record>(scratch: &mut Scratch<'_>, key: &R::Key, record: &R) {
+    let stamped = archive::stamped(record, scratch);
+    let record = stamped.as_ref().unwrap_or(record);
     let old = R::TABLE.get(scratch, key);
     R::TABLE.put(scratch, key, record);
     relist(scratch, key, old.as_ref(), Some(record));
@@ -410,7 +437,9 @@ pub(crate) fn relist<R: Record>(
 pub(crate) fn list_all<R: Record>(state: &dyn State, scratch: &mut Scratch<'_>) {
     for (key, record) in R::TABLE.scan(state, &(), None) {
         if record.is_listed(&key, state) {
-            record.entries(&key, &mut |entry| scratch.put(entry, Vec::new()));
+            for entry in entries(&record, &key) {
+                scratch.put(entry, Vec::new());
+            }
         }
     }
 }

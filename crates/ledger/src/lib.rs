@@ -23,6 +23,7 @@
 //!    [`block`].
 //! 4. Numbers: [`Params`], limits of shape: [`limits`].
 //! 5. What must hold after every block: [`invariant`].
+//! 6. What leaves the state, and what its host keeps of it: [`archive`].
 //!
 //! # Example
 //! ```
@@ -56,6 +57,7 @@
 pub mod account;
 pub mod action;
 mod apply;
+pub mod archive;
 pub mod block;
 mod ctx;
 mod derived;

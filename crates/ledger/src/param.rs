@@ -163,6 +163,9 @@ params! { |p|
     risk_dispute_bps: u32 = 20_000, 0, 1_000_000;
     /// The highest risk premium.
     risk_max_bps: u32 = 100_000, 0, 10_000_000;
+    /// How long a record stays in the state after it became final, in steady time: longer than
+    /// anything that could still name it.
+    retention_ms: Millis = Millis(600_000), p.windows_ms(), 365 * DAY;
 }
 
 /// A parameter out of its bounds.

@@ -127,7 +127,7 @@ fn check_claim(
 fn check_job(receipt: &Receipt, events: &[&Event]) -> Result<()> {
     let job = &receipt.job;
     let opened = events.iter().any(|event| {
-        matches!(event, Event::JobOpened { job: id, tenant }
+        matches!(event, Event::JobOpened { job: id, tenant, .. }
             if *id == job.id && *tenant == job.record.tenant)
     });
     ensure(opened, || "job".to_owned(), "no block says that it was opened")?;
@@ -172,7 +172,7 @@ fn check_escrow(receipt: &Receipt, events: &[&Event]) -> Result<()> {
     let place = || "escrow".to_owned();
     ensure(escrow.status == EscrowStatus::Closed, place, "not closed")?;
     let closed = events.iter().any(|event| {
-        matches!(event, Event::EscrowClosed { escrow: closed, deposited, paid, refunded, compensated }
+        matches!(event, Event::EscrowClosed { escrow: closed, deposited, paid, refunded, compensated, .. }
             if *closed == id && *deposited == escrow.deposited && *paid == escrow.paid
                 && *refunded == escrow.refunded && *compensated == escrow.compensated)
     });

@@ -17,6 +17,7 @@ pub(crate) mod verdict;
 pub(crate) mod vote;
 
 use crate::{
+    archive::Kind,
     job::{TaskOutput, TaskRef},
     keys::{self, Record, Table},
 };
@@ -118,6 +119,8 @@ pub struct Dispute {
     pub votes: Vec<Vote>,
     /// Void if not judged by then (steady time, see [`crate::Head`]).
     pub deadline: Millis,
+    /// Since when nothing can change it, in steady time (see [`crate::archive`]).
+    pub final_at: Option<Millis>,
 }
 
 impl DisputeStatus {
@@ -134,6 +137,19 @@ impl Record for Dispute {
     type Key = DisputeId;
     const KIND: &'static str = "dispute";
     const TABLE: Table<DisputeId, Self> = keys::DISPUTES;
+    const LEAVES: Option<Kind> = Some(Kind::Dispute);
+
+    fn is_final(&self) -> bool {
+        matches!(self.status, DisputeStatus::Judged { .. } | DisputeStatus::Void)
+    }
+
+    fn final_at(&self) -> Option<Millis> {
+        self.final_at
+    }
+
+    fn set_final_at(&mut self, at: Option<Millis>) {
+        self.final_at = at;
+    }
 
     fn entries(&self, key: &DisputeId, emit: &mut dyn FnMut(Vec<u8>)) {
         emit(keys::DISPUTES_BY_JOB.key(&(self.job, *key)));

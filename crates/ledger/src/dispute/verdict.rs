@@ -4,6 +4,7 @@ use super::{Dispute, DisputeStatus};
 use crate::{
     Event, Reject,
     ctx::{Ctx, down},
+    event::Case,
     job::TaskOutput,
     market::{CloseReason, Lease, LeaseStatus, close, settled},
     provider::{Provider, slash},
@@ -33,7 +34,8 @@ fn end(
 ) -> Result<(), Reject> {
     dispute.status = status;
     ctx.store(id, &dispute);
-    ctx.emit(Event::DisputeClosed { dispute: *id, status, losers: losers.clone() });
+    let of = Case::of(ctx, &dispute)?;
+    ctx.emit(Event::DisputeClosed { dispute: *id, of, status, losers: losers.clone() });
     for claim in &dispute.claims {
         let mut lease: Lease = ctx.load(&claim.lease)?;
         lease.disputes = down(lease.disputes)?;

@@ -17,7 +17,10 @@ pub(crate) mod open;
 pub mod settle;
 pub mod shares;
 
-use crate::keys::{self, Record, Table};
+use crate::{
+    archive::Kind,
+    keys::{self, Record, Table},
+};
 use borsh::{BorshDeserialize, BorshSerialize};
 use muster_types::{AccountId, Amount, EscrowId, Millis, Rate};
 use serde::{Deserialize, Serialize};
@@ -82,6 +85,8 @@ pub struct Escrow {
     pub open_leases: u32,
     /// The sum of the rates of its leases that are not closed.
     pub open_rate: Rate,
+    /// Since when nothing can change it, in steady time (see [`crate::archive`]).
+    pub final_at: Option<Millis>,
 }
 
 impl EscrowStatus {
@@ -98,6 +103,19 @@ impl Record for Escrow {
     type Key = EscrowId;
     const KIND: &'static str = "escrow";
     const TABLE: Table<EscrowId, Self> = keys::ESCROWS;
+    const LEAVES: Option<Kind> = Some(Kind::Escrow);
+
+    fn is_final(&self) -> bool {
+        self.status == EscrowStatus::Closed && self.balance.is_zero() && self.withheld.is_zero()
+    }
+
+    fn final_at(&self) -> Option<Millis> {
+        self.final_at
+    }
+
+    fn set_final_at(&mut self, at: Option<Millis>) {
+        self.final_at = at;
+    }
 
     fn entries(&self, key: &EscrowId, emit: &mut dyn FnMut(Vec<u8>)) {
         emit(keys::ESCROWS_BY_OWNER.key(&(self.owner, *key)));

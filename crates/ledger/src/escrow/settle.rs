@@ -77,7 +77,7 @@ pub(crate) fn settle(ctx: &mut Ctx<'_>, id: &EscrowId, touched: &[Touched]) -> R
     }
     if short && escrow.status == EscrowStatus::Open {
         escrow.status = EscrowStatus::Overdrawn { since: steady };
-        ctx.emit(Event::EscrowOverdrawn { escrow: *id });
+        ctx.emit(Event::EscrowOverdrawn { escrow: *id, owner: escrow.owner });
     }
     ctx.store(id, &escrow);
     if claims.is_zero() { pay_shortfalls(ctx, id) } else { Ok(()) }

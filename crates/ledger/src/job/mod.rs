@@ -8,9 +8,12 @@
 pub(crate) mod close;
 pub(crate) mod open;
 
-use crate::keys::{self, Record, Table};
+use crate::{
+    archive::Kind,
+    keys::{self, Record, Table},
+};
 use borsh::{BorshDeserialize, BorshSerialize};
-use muster_types::{AccountId, EscrowId, Hash, JobId};
+use muster_types::{AccountId, EscrowId, Hash, JobId, Millis};
 use serde::{Deserialize, Serialize};
 
 /// How a job's tasks depend on each other.
@@ -75,12 +78,27 @@ pub struct Job {
     pub open_orders: u32,
     /// Leases for it that are not settled.
     pub open_leases: u32,
+    /// Since when nothing can change it, in steady time (see [`crate::archive`]).
+    pub final_at: Option<Millis>,
 }
 
 impl Record for Job {
     type Key = JobId;
     const KIND: &'static str = "job";
     const TABLE: Table<JobId, Self> = keys::JOBS;
+    const LEAVES: Option<Kind> = Some(Kind::Job);
+
+    fn is_final(&self) -> bool {
+        self.closed && self.open_orders == 0 && self.open_leases == 0
+    }
+
+    fn final_at(&self) -> Option<Millis> {
+        self.final_at
+    }
+
+    fn set_final_at(&mut self, at: Option<Millis>) {
+        self.final_at = at;
+    }
 
     fn entries(&self, key: &JobId, emit: &mut dyn FnMut(Vec<u8>)) {
         emit(keys::JOBS_BY_TENANT.key(&(self.tenant, *key)));

@@ -43,10 +43,12 @@ pub(crate) fn end(
         job.open_orders = down(job.open_orders)?;
         ctx.store(&job_id, &job);
     }
-    match status {
-        OrderStatus::Expired => ctx.emit(Event::OrderEnded { order: *id, expired: true }),
-        OrderStatus::Cancelled => ctx.emit(Event::OrderEnded { order: *id, expired: false }),
-        OrderStatus::Open | OrderStatus::Leased => {}
-    }
+    let expired = match status {
+        OrderStatus::Expired => true,
+        OrderStatus::Cancelled => false,
+        OrderStatus::Open | OrderStatus::Leased => return Ok(()),
+    };
+    let (tenant, escrow, job) = (order.tenant, order.escrow, order.job);
+    ctx.emit(Event::OrderEnded { order: *id, expired, tenant, escrow, job });
     Ok(())
 }

@@ -159,13 +159,17 @@ fn grant(
         compensated: Amount::ZERO,
         commitment: None,
         disputes: 0,
+        final_at: None,
     };
     ctx.store(&id, &lease);
     order.leases.push(id);
+    order.open_leases = up(order.open_leases)?;
     ctx.emit(Event::LeaseGranted {
         lease: id,
         order: *order_id,
         tenant: order.tenant,
+        escrow: order.escrow,
+        job: order.job,
         host: host_id,
         rate,
         pledge,
@@ -185,7 +189,8 @@ impl Taken {
     fn of(ctx: &Ctx<'_>, order: &Order) -> Result<Self, Reject> {
         let mut taken = Self::default();
         for id in &order.leases {
-            let lease: Lease = ctx.load(id)?;
+            // One that has left the state was settled.
+            let Some(lease) = ctx.find::<Lease>(id) else { continue };
             if lease.status.is_open() {
                 let provider: Provider = ctx.load(&lease.provider())?;
                 taken.add(lease.host, provider.profile.region);

@@ -31,6 +31,7 @@ pub(crate) fn run(
     }
     lease.commitment = Some(Commitment { root, count, at: ctx.env.head.now });
     ctx.store(id, &lease);
-    ctx.emit(Event::ResultCommitted { lease: *id, root, count });
+    let (provider, of) = (by.signer, lease.parties());
+    ctx.emit(Event::ResultCommitted { lease: *id, provider, of, root, count });
     Ok(())
 }

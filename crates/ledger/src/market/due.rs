@@ -53,7 +53,8 @@ fn stall(ctx: &mut Ctx<'_>, id: &LeaseId) -> Result<(), Reject> {
     if blocks >= ctx.env.params.stall_gap_blocks {
         lease.status = LeaseStatus::Stalled { since: ctx.env.head.steady };
         ctx.store(id, &lease);
-        ctx.emit(Event::LeaseStalled { lease: *id, provider: lease.provider() });
+        let (provider, of) = (lease.provider(), lease.parties());
+        ctx.emit(Event::LeaseStalled { lease: *id, provider, of });
     }
     Ok(())
 }

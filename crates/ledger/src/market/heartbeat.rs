@@ -37,7 +37,7 @@ pub(crate) fn run(ctx: &mut Ctx<'_>, by: &By, leases: &[LeaseId]) -> Result<(), 
         lease.status = LeaseStatus::Active;
         ctx.store(id, &lease);
         if was != LeaseStatus::Active {
-            ctx.emit(Event::LeaseResumed { lease: *id, provider: by.signer });
+            ctx.emit(Event::LeaseResumed { lease: *id, provider: by.signer, of: lease.parties() });
         }
     }
     if missed > 0 {

@@ -47,6 +47,7 @@ pub(crate) mod settled;
 pub(crate) use offers::{Offers, offer_entries};
 
 use crate::{
+    archive::Kind,
     job::Verification,
     keys::{self, Record, Table},
 };
@@ -98,6 +99,10 @@ pub struct Order {
     pub fee: Amount,
     /// The leases that it was granted.
     pub leases: Vec<LeaseId>,
+    /// Those of them that are not settled.
+    pub open_leases: u32,
+    /// Since when nothing can change it, in steady time (see [`crate::archive`]).
+    pub final_at: Option<Millis>,
 }
 
 /// Who ended a lease, and why.
@@ -277,6 +282,8 @@ pub struct Lease {
     pub commitment: Option<Commitment>,
     /// Open disputes that name this lease.
     pub disputes: u32,
+    /// Since when nothing can change it, in steady time (see [`crate::archive`]).
+    pub final_at: Option<Millis>,
 }
 
 /// A provider's commitment to its results on a lease.
@@ -297,6 +304,23 @@ impl Record for Order {
     type Key = OrderId;
     const KIND: &'static str = "order";
     const TABLE: Table<OrderId, Self> = keys::ORDERS;
+    const LEAVES: Option<Kind> = Some(Kind::Order);
+
+    fn is_final(&self) -> bool {
+        let ended = match self.status {
+            OrderStatus::Leased | OrderStatus::Expired | OrderStatus::Cancelled => true,
+            OrderStatus::Open => false,
+        };
+        ended && self.open_leases == 0
+    }
+
+    fn final_at(&self) -> Option<Millis> {
+        self.final_at
+    }
+
+    fn set_final_at(&mut self, at: Option<Millis>) {
+        self.final_at = at;
+    }
 
     fn entries(&self, key: &OrderId, emit: &mut dyn FnMut(Vec<u8>)) {
         emit(keys::ORDERS_BY_TENANT.key(&(self.tenant, *key)));
@@ -312,6 +336,19 @@ impl Record for Lease {
     type Key = LeaseId;
     const KIND: &'static str = "lease";
     const TABLE: Table<LeaseId, Self> = keys::LEASES;
+    const LEAVES: Option<Kind> = Some(Kind::Lease);
+
+    fn is_final(&self) -> bool {
+        self.status.is_settled() && self.disputes == 0 && self.pledge.is_zero()
+    }
+
+    fn final_at(&self) -> Option<Millis> {
+        self.final_at
+    }
+
+    fn set_final_at(&mut self, at: Option<Millis>) {
+        self.final_at = at;
+    }
 
     fn entries(&self, key: &LeaseId, emit: &mut dyn FnMut(Vec<u8>)) {
         emit(keys::LEASES_BY_PROVIDER.key(&(self.host.provider, *key)));

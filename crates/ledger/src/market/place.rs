@@ -67,8 +67,11 @@ pub(crate) fn run(
         deadline: placed.deadline,
         fee: by.fee,
         leases: Vec::new(),
+        open_leases: 0,
+        final_at: None,
     };
     ctx.store(&id, &order);
-    ctx.emit(Event::OrderPlaced { order: id, tenant: by.signer });
+    let (tenant, escrow, job) = (by.signer, *placed.escrow, placed.job);
+    ctx.emit(Event::OrderPlaced { order: id, tenant, escrow, job });
     Ok(())
 }

@@ -20,6 +20,7 @@ pub(crate) fn run(ctx: &mut Ctx<'_>, by: &By, id: &LeaseId) -> Result<(), Reject
     settle::cover(ctx, &mut lease);
     lease.status = LeaseStatus::Active;
     ctx.store(id, &lease);
-    ctx.emit(Event::LeaseStarted { lease: *id, provider: by.signer });
+    let of = lease.parties();
+    ctx.emit(Event::LeaseStarted { lease: *id, provider: by.signer, of });
     Ok(())
 }

@@ -38,6 +38,6 @@ fn a_fixed_script_gives_a_fixed_state() {
     w.ok("ann", Action::EscrowClose { escrow });
     assert_eq!(
         state_root(&w).to_string(),
-        "d880f3e050b822616c102d1bb7f8c3d5bfdabdcf98c9867163c835093137a972"
+        "23d87f4816ec906b1729c05db3ccf1efda5aec592a328edfda9e70e1c9a5e83e"
     );
 }

@@ -48,6 +48,8 @@ impl Random {
 }
 
 const PROVIDERS: [&str; 3] = ["pat", "quin", "rob"];
+/// Records that left the state, by their tables from 3 on.
+const LEFT: [&str; 5] = ["order left", "lease left", "escrow left", "job left", "dispute left"];
 const TENANTS: [&str; 3] = ["ann", "bob", "pat"];
 
 /// What exists, to act on.
@@ -126,7 +128,7 @@ fn by_tenant(w: &World, random: &mut Random, things: &Things) -> Option<(&'stati
             let deadline = w.head().now.after(Millis(random.below(20_000)));
             let terms = terms(random);
             let order = Action::OrderPlace { escrow, job, terms, deadline, manifest: hash(2) };
-            (owner(w.escrow(&escrow).owner)?, order)
+            (owner(view::escrow(&w.state, &escrow)?.owner)?, order)
         }
         8 => {
             let order = random.pick(&things.orders)?;
@@ -214,6 +216,8 @@ fn run(seed: u64, blocks: u64, kinds: &mut BTreeMap<&'static str, u64>) {
         params.fee_per_unit = defaults.fee_per_unit;
         params.unbonding_ms = Millis(80_000);
         params.retry_max = 3;
+        params.dispute_timeout_ms = Millis(10_000);
+        params.retention_ms = Millis(25_000);
     });
     for (who, price) in PROVIDERS.into_iter().zip(["1", "2", "3.5"]) {
         w.provider(who, price);
@@ -235,6 +239,7 @@ fn run(seed: u64, blocks: u64, kinds: &mut BTreeMap<&'static str, u64>) {
         let step = if random.chance(3) { random.below(30_000) + 1 } else { random.below(900) + 1 };
         let done = w.block(step, acts);
         for event in &done.events {
+            crate::event::tests::assert_all_named(event);
             let text = format!("{event:?}");
             let kind = text.split([' ', '{', '(']).next().unwrap_or_default().to_owned();
             *kinds.entry(Box::leak(kind.into_boxed_str())).or_default() += 1;
@@ -246,12 +251,16 @@ fn run(seed: u64, blocks: u64, kinds: &mut BTreeMap<&'static str, u64>) {
         }
     }
     assert!(w.head().now.0 > START + blocks);
+    for table in [3, 4, 5, 6, 7] {
+        let left = w.archive.0.keys().filter(|key| key.starts_with(&[1, table])).count();
+        *kinds.entry(LEFT[usize::from(table) - 3]).or_default() += u64::try_from(left).unwrap();
+    }
 }
 
 #[test]
 fn invariants_hold_after_every_block_of_random_actions() {
     let mut kinds = BTreeMap::new();
-    for seed in 0..12 {
+    for seed in 0..16 {
         run(seed, 250, &mut kinds);
     }
     for kind in [
@@ -277,7 +286,10 @@ fn invariants_hold_after_every_block_of_random_actions() {
         "DisputeVoted",
         "DisputeClosed",
         "Slashed",
-    ] {
+    ]
+    .into_iter()
+    .chain(LEFT)
+    {
         assert!(kinds.contains_key(kind), "{kind} never happened: {kinds:?}");
     }
 }

@@ -49,6 +49,8 @@ pub(crate) struct World {
     pub(crate) state: MemoryState,
     pub(crate) chain: Hash,
     pub(crate) proposer: AccountId,
+    /// What has left the state, as its host keeps it.
+    pub(crate) archive: MemoryState,
     /// Nonces of transactions that were signed and are in no block yet.
     pending: BTreeSet<(AccountId, u64)>,
 }
@@ -76,7 +78,8 @@ impl World {
         };
         let mut state = MemoryState::default();
         state.apply(genesis.changes().unwrap());
-        Self { state, chain: genesis.id(), proposer: id("val"), pending: BTreeSet::new() }
+        let (archive, pending) = (MemoryState::default(), BTreeSet::new());
+        Self { state, chain: genesis.id(), proposer: id("val"), archive, pending }
     }
 
     pub(crate) fn head(&self) -> Head {
@@ -119,7 +122,20 @@ impl World {
         let events = outcome.all_events().cloned().collect();
         self.state.apply(outcome.changes);
         self.pending.clear();
-        if let Err(broken) = invariant::check(&self.state) {
+        for (key, value) in outcome.archived {
+            for entry in archive::entries(&key, &value) {
+                self.archive.0.insert(entry, Vec::new());
+            }
+            assert_eq!(self.state.get(&key), None, "what is archived has left the state");
+            let before = self.archive.0.insert(key, value);
+            assert_eq!(before, None, "a record leaves once");
+        }
+        let whole = Changes(
+            self.archive.0.iter().map(|(key, value)| (key.clone(), Some(value.clone()))).collect(),
+        );
+        let checked = invariant::check(&self.state)
+            .and_then(|()| invariant::check_whole(&Scratch::with(&self.state, whole)));
+        if let Err(broken) = checked {
             panic!("after block {}: {broken}", self.head().height);
         }
         Done { results, events }
