@@ -6,10 +6,13 @@
 //! | `guests` | compiles `guests/` to WASM and puts the modules into `target/guests/` |
 //! | `tidy` | reads the sources: crate levels, purity, links, sizes, style |
 //! | `test` | builds the guests and runs every test |
+//! | `soak` | runs the ledger against its model for longer than the tests do |
+//! | `fuzz` | runs the fuzz targets of `fuzz/`, where there is a nightly compiler |
 //! | `check` | formatting, lints, `tidy`, licences, generated references, then the tests |
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks")]
 
 mod check;
+mod fuzz;
 mod guests;
 mod setup;
 mod shell;
@@ -18,6 +21,7 @@ mod tidy;
 mod tools;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
@@ -49,6 +53,23 @@ enum Command {
     Check(check::Options),
     /// Build the guests and run every test.
     Test,
+    /// Run the ledger against its model for longer than the tests do.
+    Soak {
+        /// About how long, on two cores.
+        #[arg(long, default_value_t = 10)]
+        minutes: u64,
+        /// The first seed; the tests begin at 0.
+        #[arg(long, default_value_t = 1_000_000)]
+        seed: u64,
+    },
+    /// Run the fuzz targets.
+    Fuzz {
+        /// Only this one.
+        target: Option<String>,
+        /// How long each runs.
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+    },
 }
 
 fn main() -> ExitCode {
@@ -58,6 +79,10 @@ fn main() -> ExitCode {
         Command::Tidy { bless } => tidy::run(bless),
         Command::Check(options) => check::run(&options),
         Command::Test => test::run(),
+        Command::Soak { minutes, seed } => fuzz::soak(minutes, seed),
+        Command::Fuzz { target, seconds } => {
+            fuzz::fuzz(target.as_deref(), Duration::from_secs(seconds))
+        }
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -72,9 +72,9 @@ pub struct Earnings {
     pub paid: Amount,
     /// All bond that it ever lost.
     pub slashed: Amount,
-    /// Its bond.
+    /// What is at stake of its bond.
     pub bond: Amount,
-    /// The part of the bond that leases have locked.
+    /// The part of the bond that leases and other duties have locked.
     pub pledged: Amount,
 }
 
@@ -128,9 +128,9 @@ impl Agent {
             ledger: view.map(|view| Earnings {
                 status: view.record.status,
                 paid: view.record.paid,
-                slashed: view.record.slashed,
-                bond: view.record.bond,
-                pledged: view.record.pledged,
+                slashed: view.bond.slashed,
+                bond: view.bond.amount,
+                pledged: view.bond.pledged,
             }),
         }
     }
@@ -282,6 +282,8 @@ async fn bond(
         region: config.region.clone(),
         sockets,
         attributes: config.attributes.clone(),
+        // Its owner's to say, and not in the configuration: what was said stays.
+        operator: known.and_then(|known| known.record.profile.operator),
     };
     let add = (!missing.is_zero()).then_some(Action::BondAdd { amount: missing });
     for action in register::profile(known, &profile).into_iter().chain(add) {

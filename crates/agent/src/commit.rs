@@ -10,7 +10,8 @@ use muster_ledger::Action;
 use muster_types::{Hash, merkle};
 use muster_verify::task_leaf;
 
-/// The root over results in order of index: a [`task_leaf`] each, of batches and chains alike.
+/// The root over results in order of index: a [`task_leaf`] each, of batches and chains alike; and
+/// the fuel that they used together.
 pub(crate) fn commitment(results: &[ResultEntry]) -> Committed {
     let leaf = |entry: &ResultEntry| {
         let (task, result) = (&entry.claim.task, &entry.claim.result);
@@ -18,7 +19,8 @@ pub(crate) fn commitment(results: &[ResultEntry]) -> Committed {
     };
     let leaves: Vec<Hash> = results.iter().map(leaf).collect();
     let count = u64::try_from(leaves.len()).unwrap_or(u64::MAX);
-    Committed { root: merkle::root(&leaves), count }
+    let fuel = results.iter().map(|entry| entry.claim.result.fuel).fold(0, u64::saturating_add);
+    Committed { root: merkle::root(&leaves), count, fuel }
 }
 
 impl Shared {
@@ -40,8 +42,8 @@ impl Shared {
         if committed.count == 0 || (repeated && self.knows(lease, committed).await?) {
             return Ok(committed);
         }
-        let Committed { root, count } = committed;
-        match self.wallet.act(Action::ResultCommit { lease, root, count }).await {
+        let Committed { root, count, fuel } = committed;
+        match self.wallet.act(Action::ResultCommit { lease, root, count, fuel }).await {
             Ok(_) => {
                 tracing::info!(lease = %lease.short(), count, "results committed");
                 Ok(committed)
@@ -94,8 +96,8 @@ mod tests {
     #[test]
     fn the_root_is_over_one_task_leaf_a_result_in_order_of_index() {
         let results = [entry(2, b"b"), entry(7, b"c")];
-        let Committed { root, count } = commitment(&results);
-        assert_eq!(count, 2);
+        let Committed { root, count, fuel } = commitment(&results);
+        assert_eq!((count, fuel), (2, 3 + 8));
         let job = JobId(Hash([5; 32]));
         for (place, (index, output)) in [(2u64, b"b"), (7, b"c")].into_iter().enumerate() {
             let input = Hash::of_content(&index.to_le_bytes());
@@ -110,7 +112,7 @@ mod tests {
             );
             assert!(merkle::verify(&root, &leaf, place as u64, 2, &[sibling]));
         }
-        assert_eq!(commitment(&[]), Committed { root: Hash::ZERO, count: 0 });
+        assert_eq!(commitment(&[]), Committed { root: Hash::ZERO, count: 0, fuel: 0 });
         assert_ne!(commitment(&[entry(2, b"x"), entry(7, b"c")]).root, root);
     }
 }

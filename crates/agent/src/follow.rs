@@ -72,6 +72,7 @@ impl Shared {
         while let Some(slot) = learnt.next().await {
             if let Some(slot) = slot? {
                 tracing::info!(lease = %slot.id.short(), tenant = %slot.tenant.short(), "granted");
+                self.await_manifest(slot);
             }
         }
         for event in &block.events {
@@ -82,6 +83,15 @@ impl Shared {
                 Event::LeaseStalled { lease, provider, .. } if *provider == self.me => {
                     tracing::warn!(lease = %lease.short(), "the ledger misses our heartbeats");
                     self.advance(lease, Some(Phase::Live));
+                }
+                Event::LeaseUpdating { lease, provider, .. } if *provider == self.me => {
+                    let live = |slot: Arc<Slot>| slot.phase() == Phase::Live;
+                    if self.leases.get(lease).is_some_and(live) {
+                        self.decline(*lease, "work under way takes no new manifest".to_owned());
+                    }
+                }
+                Event::LeaseReclaiming { lease, provider, until, .. } if *provider == self.me => {
+                    tracing::info!(lease = %lease.short(), %until, "will end");
                 }
                 Event::LeaseClosed { lease, provider, reason, .. } if *provider == self.me => {
                     tracing::info!(lease = %lease.short(), ?reason, "closed");
@@ -153,7 +163,10 @@ impl Shared {
             let phase = Phase::of(&lease.record.status);
             match Slot::new(lease.id, &lease.record) {
                 Some(slot) if self.leases.get(&lease.id).is_none() => {
-                    self.leases.insert(slot);
+                    let slot = self.leases.insert(slot);
+                    if phase == Some(Phase::Granted) {
+                        self.await_manifest(slot);
+                    }
                 }
                 _ => self.advance(&lease.id, phase),
             }

@@ -104,6 +104,7 @@ pub(crate) struct Setup {
 pub(crate) struct Committed {
     pub(crate) root: Hash,
     pub(crate) count: u64,
+    pub(crate) fuel: u64,
 }
 
 /// What is known of a lease.

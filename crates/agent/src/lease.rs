@@ -35,7 +35,10 @@ impl Phase {
     pub(crate) const fn of(status: &LeaseStatus) -> Option<Self> {
         match status {
             LeaseStatus::Granted => Some(Self::Granted),
-            LeaseStatus::Active | LeaseStatus::Stalled { .. } => Some(Self::Live),
+            LeaseStatus::Active
+            | LeaseStatus::Updating { .. }
+            | LeaseStatus::Reclaiming { .. }
+            | LeaseStatus::Stalled { .. } => Some(Self::Live),
             LeaseStatus::Closed { settled: false, .. } => Some(Self::Closed),
             LeaseStatus::Closed { settled: true, .. } => None,
         }

@@ -5,7 +5,7 @@
 //!            ledger                                    tenant
 //!   register, bond, offers                               |
 //!   events: granted, closed, settled                     |  Prepare, Run, Commit
-//!   LeaseReady, Heartbeat, ResultCommit                  |  (muster_api::provider)
+//!   LeaseReady, LeaseDecline, Heartbeat, ResultCommit    |  (muster_api::provider)
 //!             |                                          |
 //!          [wallet]----------- Agent ----------------[fabric]---- blobs in, blobs out
 //!                         /      |      \
@@ -17,6 +17,8 @@
 //! |---|---|---|
 //! | unknown | `LeaseGranted`, or a request whose lease the ledger knows | granted |
 //! | granted | `Prepare`: content fetched, module compiled, `LeaseReady` applied | live, served |
+//! | granted | `Prepare` with a module that is refused; nothing prepared in time | `LeaseDecline` |
+//! | live | `LeaseUpdating`: work under way takes no new manifest here | `LeaseDecline` |
 //! | live, served | each heartbeat period | covered by the heartbeat |
 //! | live, served | this process restarts | live; served again when what was prepared is still in store, else at the next `Prepare` |
 //! | any open | `LeaseClosed` | closed: runs are killed, module, data and inputs let go |
@@ -39,6 +41,7 @@ mod backoff;
 mod check;
 mod commit;
 mod config;
+mod decline;
 mod denial;
 mod error;
 mod follow;

@@ -24,7 +24,11 @@ fn lifetime(params: &Params) -> Millis {
 pub(crate) fn check_status(known: Option<&ProviderView>) -> Result<(), AgentError> {
     let Some(known) = known else { return Ok(()) };
     match known.record.status {
-        ProviderStatus::Registered | ProviderStatus::Active | ProviderStatus::Gone => Ok(()),
+        // In jail it serves the leases that it has.
+        ProviderStatus::Registered
+        | ProviderStatus::Active
+        | ProviderStatus::Gone
+        | ProviderStatus::Jailed { .. } => Ok(()),
         ProviderStatus::Draining => Err(AgentError::Leaving { state: "draining" }),
         ProviderStatus::Unbonding { .. } => Err(AgentError::Leaving { state: "unbonding" }),
     }
@@ -40,7 +44,7 @@ pub(crate) fn profile(known: Option<&ProviderView>, profile: &ProviderProfile) -
 
 /// The part of the bond that is missing.
 pub(crate) fn missing_bond(known: Option<&ProviderView>, bond: Amount) -> Amount {
-    bond.saturating_sub(known.map_or(Amount::ZERO, |known| known.record.bond))
+    bond.saturating_sub(known.map_or(Amount::ZERO, |known| known.bond.amount))
 }
 
 /// Offers to make, to change, or to renew because half of their time is over; and hosts to
@@ -89,21 +93,23 @@ pub(crate) fn hosts(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use muster_ledger::provider::{Conduct, Host, Provider};
-    use muster_types::AccountId;
+    use muster_ledger::{
+        bond::Bond,
+        provider::{Conduct, Host, Provider},
+    };
+    use muster_types::{AccountId, Rate};
 
     fn view(status: ProviderStatus, bond: u64, hosts: Vec<HostView>) -> ProviderView {
         let record = Provider {
             profile: ProviderProfile { name: "known".into(), ..ProviderProfile::default() },
             status,
-            bond: Amount::from_units(bond),
-            pledged: Amount::ZERO,
+            open_rate: Rate::ZERO,
             open_leases: 0,
             conduct: Conduct::default(),
             paid: Amount::ZERO,
-            slashed: Amount::ZERO,
         };
-        ProviderView { id: AccountId::default(), record, risk_bps: 0, hosts }
+        let bond = Bond { amount: Amount::from_units(bond), ..Bond::default() };
+        ProviderView { id: AccountId::default(), record, bond, risk_bps: 0, hosts }
     }
 
     fn host(index: u32, cpu_milli: u64, used: u64, until: Millis) -> HostView {
@@ -167,6 +173,7 @@ mod tests {
             (ProviderStatus::Draining, false, [false, true]),
             (ProviderStatus::Unbonding { until: Millis(1) }, false, [false, true]),
             (ProviderStatus::Gone, true, [true, true]),
+            (ProviderStatus::Jailed { until: Millis(1) }, true, [false, true]),
         ] {
             let known = view(status, 1, vec![]);
             assert_eq!(check_status(Some(&known)).is_ok(), startable, "{status:?}");

@@ -49,13 +49,20 @@ async fn serve(
         // Preparing and committing go on if the caller is lost: it will ask again.
         Request::Prepare(prepare) => {
             let inner = Arc::clone(shared);
-            shared.apart(async move { inner.prepare(slot, *prepare).await }).await
+            let prepare = async move {
+                let answer = inner.prepare(Arc::clone(&slot), *prepare).await;
+                if let Err(denial) = &answer {
+                    inner.decline_if_hopeless(&slot, denial);
+                }
+                answer
+            };
+            shared.apart(prepare).await
         }
         Request::Run(run) => shared.run(&slot, run).await,
         Request::Commit { .. } => {
             let inner = Arc::clone(shared);
             let commit = async move { inner.commit(&slot).await };
-            let Committed { root, count } = shared.apart(commit).await?;
+            let Committed { root, count, fuel: _ } = shared.apart(commit).await?;
             Ok(Response::Committed { root, count })
         }
     }

@@ -37,6 +37,10 @@ pub(crate) fn lease(status: LeaseStatus) -> Lease {
         commitment: None,
         disputes: 0,
         final_at: None,
+        guaranteed_until: Millis::MAX,
+        reclaim_notice: None,
+        fuel_per_s: 0,
+        rejectable_until: Millis::ZERO,
     }
 }
 
@@ -52,6 +56,8 @@ pub(crate) fn job(kind: JobKind, tasks: u64, fuel_max: u64) -> Job {
         verification: Verification::None,
         manifest: Hash::ZERO,
         fuel_max,
+        chain: None,
+        metered: false,
     };
     Job { tenant: TENANT, spec, closed: false, open_orders: 0, open_leases: 1, final_at: None }
 }

@@ -338,6 +338,7 @@ impl Client {
             Subject::Escrow(id) => format!("escrow={id}"),
             Subject::Job(id) => format!("job={id}"),
             Subject::Dispute(id) => format!("dispute={id}"),
+            Subject::Proposal(id) => format!("proposal={id}"),
         };
         let after = after.map(|cursor| format!("&after={cursor}")).unwrap_or_default();
         self.get(&format!("/v1/events?{subject}{after}&limit={limit}")).await

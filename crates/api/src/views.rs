@@ -30,6 +30,7 @@
 
 pub use muster_ledger::{
     account::Account,
+    bond::Bond,
     dispute::Dispute,
     escrow::Escrow,
     event::{Event, Subject},
@@ -97,6 +98,8 @@ pub struct ProviderView {
     /// Its record.
     #[serde(flatten)]
     pub record: Provider,
+    /// The bond of its account.
+    pub bond: Bond,
     /// Its risk premium, in hundredths of a per cent.
     pub risk_bps: u32,
     /// Its hosts.

@@ -12,7 +12,7 @@ use muster_api::views::{BlockEvents, Lease, Named};
 use muster_ledger::{
     Action, Event as LedgerEvent,
     dispute::{Claim, DisputeStatus},
-    market::{LeaseStatus, OrderStatus},
+    market::{LeaseStatus, Mode, OrderStatus},
 };
 use muster_types::{AccountId, DisputeId, LeaseId, Millis, OrderId, TxId};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -164,7 +164,7 @@ impl Drive {
                     waited_ms,
                 })
             }
-            LedgerEvent::OrderEnded { order, .. } => {
+            LedgerEvent::OrderEnded { order, status, .. } if status != OrderStatus::Leased => {
                 self.orders.get(&order).map(|order| Event::OrderEnded { order: *order })
             }
             LedgerEvent::LeaseClosed { lease, reason, .. } => {
@@ -283,6 +283,9 @@ async fn place(
         terms,
         deadline: now.after(ORDER_WAIT),
         manifest: shared.plan.manifest().commitment(),
+        mode: Mode::Standing,
+        // The conductor replaces a lease itself.
+        reauction: false,
     };
     let signed = |tx: &TxId, new: bool| {
         let at = new.then(Instant::now);
@@ -293,7 +296,7 @@ async fn place(
     let id = OrderId::derive(&tx);
     let placed = patient(shared.until, || client.order(&id)).await?;
     let status = placed.map(|order| order.record.status);
-    if matches!(status, Some(OrderStatus::Expired | OrderStatus::Cancelled)) {
+    if status.is_some_and(|status| !status.is_open() && status != OrderStatus::Leased) {
         shared.tell(Input::Event(Event::OrderEnded { order: number }));
     }
     Ok(())

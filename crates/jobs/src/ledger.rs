@@ -6,11 +6,7 @@
 
 use crate::{JobError, journal::Journal};
 use muster_api::{Client, ClientError, Wallet, WalletError};
-use muster_ledger::{
-    Action, Tx,
-    escrow::EscrowStatus,
-    market::{LeaseStatus, OrderStatus},
-};
+use muster_ledger::{Action, Tx, escrow::EscrowStatus, market::LeaseStatus};
 use muster_types::{DisputeId, EscrowId, JobId, OrderId, TxId};
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
@@ -142,7 +138,7 @@ async fn is_done(client: &Client, tx: &Tx) -> Result<bool, ClientError> {
         Action::DisputeOpen { .. } => client.dispute(&DisputeId::derive(&id)).await?.is_some(),
         Action::OrderCancel { order } => {
             let order = client.order(order).await?;
-            order.is_some_and(|order| order.record.status != OrderStatus::Open)
+            order.is_some_and(|order| !order.record.status.is_open())
         }
         Action::LeaseClose { lease } => {
             let lease = client.lease(lease).await?;

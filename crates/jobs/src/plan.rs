@@ -143,6 +143,8 @@ impl Plan {
             verification,
             manifest: self.manifest().commitment(),
             fuel_max: self.limits.fuel,
+            chain: None,
+            metered: false,
         }
     }
 

@@ -122,7 +122,8 @@ pub enum Progress {
     },
 }
 
-/// Where a job's money went, `usd`. `deposited = paid + refunded` once the escrow is closed.
+/// Where a job's money went, `usd`. `deposited = paid + refunded + fees` once the escrow is
+/// closed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EscrowTotals {
     /// Set aside.
@@ -133,6 +134,8 @@ pub struct EscrowTotals {
     pub refunded: Amount,
     /// Got out of providers' bonds, beside it.
     pub compensated: Amount,
+    /// Taken for what its orders waited and looked at.
+    pub fees: Amount,
 }
 
 /// One lease of a finished job.

@@ -46,8 +46,18 @@ impl Ours {
             | Event::LeaseResumed { lease, .. }
             | Event::LeaseClosed { lease, .. }
             | Event::LeaseSettled { lease, .. }
+            | Event::LeaseUpdating { lease, .. }
+            | Event::LeaseUpdated { lease, .. }
+            | Event::LeaseReclaiming { lease, .. }
             | Event::ResultCommitted { lease, .. }
+            | Event::CommitmentDrawn { lease, .. }
             | Event::Slashed { lease, .. } => self.leases.contains(lease),
+            Event::ChallengeOpened { of, .. }
+            | Event::BisectRevealed { of, .. }
+            | Event::BisectPicked { of, .. }
+            | Event::StepCalled { of, .. }
+            | Event::StepVoted { of, .. }
+            | Event::ChallengeClosed { of, .. } => self.leases.contains(&of.lease),
             Event::DisputeOpened { dispute, of } => {
                 let ours = of.job == self.job;
                 if ours {

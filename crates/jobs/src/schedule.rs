@@ -27,7 +27,7 @@
 //! | none | `Granted` | preparing |
 //! | preparing | `Prepared` | ready: takes tasks |
 //! | ready | `Interrupted` | preparing; its tasks go back |
-//! | preparing, ready | `Gone`, too many faults | left: new orders exclude its provider; one that only fell silent is let back, once, when nobody else is left |
+//! | preparing, ready | `Gone`, too many faults | left: new orders exclude its provider; one that only fell silent, or left as it may, is let back, once, when nobody else is left |
 //! | preparing, ready, left | `Closed` | left |
 //! | any | `Closed` for fraud, lost dispute | left; everything that it gave is thrown away |
 
@@ -282,7 +282,7 @@ pub(crate) struct Schedule {
     orders: Vec<Order>,
     disputes: Vec<Dispute>,
     excluded: BTreeSet<AccountId>,
-    /// Those that did nothing worse than fall silent.
+    /// Those that did nothing worse than fall silent, or leave as they may.
     silent: BTreeSet<AccountId>,
     /// Those that were let back once.
     forgiven: BTreeSet<AccountId>,

@@ -14,7 +14,7 @@ use muster_ledger::{
     Action, Params,
     dispute::Claim,
     escrow::EscrowStatus,
-    market::{CloseReason, LeaseStatus, OrderStatus},
+    market::{CloseReason, LeaseStatus},
 };
 use muster_types::{EscrowId, JobId, LeaseId, Millis};
 use std::{collections::BTreeMap, time::Duration};
@@ -34,8 +34,8 @@ pub(crate) struct Settled {
 
 impl Settled {
     pub(crate) fn totals(&self) -> EscrowTotals {
-        let Escrow { deposited, paid, refunded, compensated, .. } = self.escrow.record;
-        EscrowTotals { deposited, paid, refunded, compensated }
+        let Escrow { deposited, paid, refunded, compensated, fees, .. } = self.escrow.record;
+        EscrowTotals { deposited, paid, refunded, compensated, fees }
     }
 }
 
@@ -97,7 +97,7 @@ impl Drive {
         let ledger = &self.shared.ledger;
         for order in self.orders.keys() {
             let record = patient(until, || ledger.client().order(order)).await?;
-            if record.is_some_and(|order| order.record.status == OrderStatus::Open) {
+            if record.is_some_and(|order| order.record.status.is_open()) {
                 let step = Step::new(format!("cancel/{order}"), "cancel an order");
                 let action = Action::OrderCancel { order: *order };
                 ledger.act(step, action, until, |_, _| {}).await?;

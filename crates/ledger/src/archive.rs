@@ -9,17 +9,23 @@
 //! | record | final when |
 //! |---|---|
 //! | dispute | judged or void |
-//! | lease | settled, its pledge free, and named by no open dispute |
+//! | challenge | judged or void: its bond has gone where it belongs |
+//! | lease | settled, its pledge free, and named by no open dispute or challenge |
 //! | order | ended, and none of its leases unsettled |
 //! | job | closed, with no open order and no unsettled lease |
 //! | escrow | closed, with nothing in it |
+//! | proposal | rejected, applied or failed |
 //!
-//! Accounts, providers and hosts stay. At most [`crate::limits::DUE_PER_BLOCK`] records leave with one
-//! block: those first that have been final the longest, and of those since the same moment
-//! disputes, then leases, orders, jobs, escrows. So a record never leaves before one that names it
-//! and can still act: an unsettled lease finds its order, escrow and job; an open order its escrow
-//! and job; an open dispute its job and leases. What is final may outlive what it names: an ended
-//! order its leases, a lease in a late dispute its order, an open job its closed escrow.
+//! What is final may cease to be: a settled lease that a new dispute names, a filled order that its
+//! tenant grows. Such a record stays, and its time begins anew.
+//!
+//! At most [`crate::limits::DUE_PER_BLOCK`] records leave with one block: those first that have
+//! been final the longest, and of those since the same moment in the order of the table. So a
+//! record never leaves before one that names it and can still act: an unsettled lease finds its
+//! order, escrow and job; an open order its escrow and job; an open dispute or challenge its job and
+//! leases. What is final may outlive what it names: an ended order its leases, a lease in a late
+//! dispute its order, an open job its closed escrow. An order that lives on looks past those of its
+//! leases that have left.
 //!
 //! To an action, what has left is `not_found`. The claim of a lease that has left cannot be used
 //! in a dispute any more: whoever wants to hold it against another lease that works on does so
@@ -27,24 +33,40 @@
 //!
 //! The sums that a provider or an escrow keeps count what has left too; over the state and all
 //! that left it they are exact ([`crate::invariant::check_whole`]).
+//!
+//! # What never leaves
+//! These are bounded by what is going on, or by who takes part:
+//!
+//! | record | why |
+//! |---|---|
+//! | account, its policy, its nonces' window | one an account; without its nonce an old transaction would apply again |
+//! | delegated key | at most [`crate::limits::KEYS`] an account |
+//! | provider, bond, operator, tenant's conduct, validator | one an account: reputation and what can be slashed |
+//! | host, duty, attestation, affiliation, delegation | removed by the action that ends it |
+//! | part of a bond or a stake that unbonds | money that is somebody's, until it is claimed |
+//! | bid, ballot | removed when its order is decided, when its proposal is tallied |
+//! | bell | one a class or escrow under which somebody sleeps, until its round ends |
 
 use crate::{
     block::due,
     ctx::Ctx,
-    dispute::Dispute,
+    dispute::{Challenge, Dispute},
     escrow::Escrow,
     job::Job,
     keys::{self, Key, Record},
     market::{Lease, Order},
     state::{Scratch, State},
+    vote::Proposal,
 };
-use muster_types::{DisputeId, EscrowId, Hash, JobId, LeaseId, Millis, OrderId};
+use muster_types::{DisputeId, EscrowId, Hash, JobId, LeaseId, Millis, OrderId, ProposalId};
 
 /// Kinds of records that leave, in the order in which those that became final together do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Kind {
     /// A dispute.
     Dispute,
+    /// A challenge.
+    Challenge,
     /// A lease.
     Lease,
     /// An order.
@@ -53,10 +75,20 @@ pub enum Kind {
     Job,
     /// An escrow.
     Escrow,
+    /// A proposal.
+    Proposal,
 }
 
 impl Kind {
-    const ALL: [Self; 5] = [Self::Dispute, Self::Lease, Self::Order, Self::Job, Self::Escrow];
+    const ALL: [Self; 7] = [
+        Self::Dispute,
+        Self::Challenge,
+        Self::Lease,
+        Self::Order,
+        Self::Job,
+        Self::Escrow,
+        Self::Proposal,
+    ];
 }
 
 /// A record that is to leave.
@@ -82,6 +114,23 @@ impl Key for Leaving {
         Some(Self { kind, id: Key::read(bytes)? })
     }
 }
+
+/// What every [`Record`] that leaves has alike: it leaves as this kind, and its time is in its
+/// `final_at`.
+macro_rules! leaves {
+    ($kind:ident) => {
+        const LEAVES: Option<$crate::archive::Kind> = Some($crate::archive::Kind::$kind);
+
+        fn final_at(&self) -> Option<muster_types::Millis> {
+            self.final_at
+        }
+
+        fn set_final_at(&mut self, at: Option<muster_types::Millis>) {
+            self.final_at = at;
+        }
+    };
+}
+pub(crate) use leaves;
 
 /// The record with the time written down since when it is final, or the time taken out; `None`
 /// where it stands as it should.
@@ -115,10 +164,12 @@ pub(crate) fn run(ctx: &mut Ctx<'_>) -> Vec<(Vec<u8>, Vec<u8>)> {
 fn leave(scratch: &mut Scratch<'_>, Leaving { kind, id }: Leaving) -> Option<(Vec<u8>, Vec<u8>)> {
     match kind {
         Kind::Dispute => take::<Dispute>(scratch, &DisputeId(id)),
+        Kind::Challenge => take::<Challenge>(scratch, &DisputeId(id)),
         Kind::Lease => take::<Lease>(scratch, &LeaseId(id)),
         Kind::Order => take::<Order>(scratch, &OrderId(id)),
         Kind::Job => take::<Job>(scratch, &JobId(id)),
         Kind::Escrow => take::<Escrow>(scratch, &EscrowId(id)),
+        Kind::Proposal => take::<Proposal>(scratch, &ProposalId(id)),
     }
 }
 
@@ -135,10 +186,12 @@ fn take<R: Record>(scratch: &mut Scratch<'_>, key: &R::Key) -> Option<(Vec<u8>, 
 #[must_use]
 pub fn entries(key: &[u8], value: &[u8]) -> Vec<Vec<u8>> {
     listed::<Dispute>(key, value)
+        .or_else(|| listed::<Challenge>(key, value))
         .or_else(|| listed::<Lease>(key, value))
         .or_else(|| listed::<Order>(key, value))
         .or_else(|| listed::<Job>(key, value))
         .or_else(|| listed::<Escrow>(key, value))
+        .or_else(|| listed::<Proposal>(key, value))
         .unwrap_or_default()
 }
 

@@ -3,26 +3,36 @@
 //! The end of a block does, in this order, everything that is due (at most
 //! [`limits::DUE_PER_BLOCK`] of a kind, oldest first):
 //!
-//! 1. open orders past their deadline expire;
-//! 2. active leases without heartbeats stall; stalled and unready ones close;
+//! 1. open orders past their deadline expire; bid windows that have ended are decided, and orders
+//!    whose tenants did not pick in time expire;
+//! 2. leases that are not ready, or not updated, in time close, and so do those that stayed
+//!    stalled; serving ones without heartbeats stall; reclaimed ones close;
 //! 3. the leases of escrows that stayed short close;
-//! 4. disputes past their deadline become void;
-//! 5. closed leases whose challenge window has ended are settled;
-//! 6. offers that have ended leave the market;
-//! 7. orders clear (see [`crate::market`]);
-//! 8. the block's fees are paid out (see [`crate::account`]);
-//! 9. records that have been final for long enough leave the state (see [`crate::archive`]).
+//! 4. commitments of two blocks ago are made final by this block's beacon (see [`crate::job`]);
+//! 5. disputes past their deadline become void, and who ran out of time in a challenge loses it;
+//! 6. closed leases whose challenge window has ended are settled;
+//! 7. offers that have ended leave the market;
+//! 8. pledges of duties that were left long enough ago are freed (see [`crate::bond`]);
+//! 9. orders clear (see [`crate::market`]);
+//! 10. the block's fees are paid out (see [`crate::account`]);
+//! 11. votes that have ended are tallied, and what passed takes effect (see [`crate::vote`]);
+//! 12. records that have been final for long enough leave the state (see [`crate::archive`]).
 
 use crate::{
-    Event, Head, Params, Reject, Tx, account, apply, archive,
+    Event, Head, Params, Reject, Tx, account, apply, archive, bond,
     ctx::{Ctx, Effects, Env, sum},
     event::event_root,
     keys, limits, market,
     state::{Changes, Scratch, State},
+    vote,
 };
 use borsh::{BorshDeserialize, BorshSerialize};
-use muster_types::{AccountId, Amount, Hash, Millis, Signing, TxId};
+use muster_types::{AccountId, Amount, Encoded, Hash, Millis, TxId};
 use serde::{Deserialize, Serialize};
+
+mod execute;
+
+pub use execute::{execute_block, verify_batch};
 
 /// What a block brings beside its transactions.
 #[derive(
@@ -91,6 +101,20 @@ pub struct Receipt {
     pub events: Vec<Event>,
 }
 
+/// What applying needs of a transaction's bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stamp {
+    pub(crate) id: TxId,
+    /// The length of the signed encoding.
+    pub(crate) bytes: usize,
+}
+
+impl Stamp {
+    pub(crate) fn of(encoded: &Encoded) -> Self {
+        Self { id: encoded.id(), bytes: encoded.wire().len() }
+    }
+}
+
 /// What a block did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BlockOutcome {
@@ -153,31 +177,35 @@ impl<'a> BlockBuilder<'a> {
         &self.env.head
     }
 
-    /// Checks the signature and applies a transaction.
+    /// Checks the signatures and applies a transaction.
     ///
     /// # Errors
     /// [`Reject`]; then nothing has changed, fee and nonce included, and the block can go on
     /// without it.
-    pub fn push(&mut self, tx: &Tx) -> Result<Receipt, Reject> {
+    pub fn push(&mut self, tx: &Tx) -> Result<&Receipt, Reject> {
         apply::check_envelope(&self.env, tx)?;
-        tx.verify().map_err(|_| Reject::BadSignature)?;
-        self.push_verified(tx)
+        let encoded = tx.encoded();
+        tx.verify_encoded(&encoded).map_err(|_| Reject::BadSignature)?;
+        self.push_stamped(tx, &Stamp::of(&encoded))
     }
 
-    /// Like [`BlockBuilder::push`], for a transaction whose signature was checked already (see
+    /// Like [`BlockBuilder::push`], for a transaction whose signatures were checked already (see
     /// [`verify_batch`]).
     ///
     /// # Errors
     /// As [`BlockBuilder::push`].
-    pub fn push_verified(&mut self, tx: &Tx) -> Result<Receipt, Reject> {
-        let mut ctx = Ctx::new(Scratch::new(&self.scratch), &self.env);
-        let by = apply::apply(&mut ctx, tx)?;
+    pub fn push_verified(&mut self, tx: &Tx) -> Result<&Receipt, Reject> {
+        self.push_stamped(tx, &Stamp::of(&tx.encoded()))
+    }
+
+    pub(crate) fn push_stamped(&mut self, tx: &Tx, stamp: &Stamp) -> Result<&Receipt, Reject> {
+        let mut ctx = Ctx::new(Scratch::short_lived(&self.scratch), &self.env);
+        let by = apply::apply(&mut ctx, tx, stamp)?;
         let Effects { changes, events, fees } = ctx.into_effects();
         self.fees = sum(self.fees, fees)?;
         self.scratch.absorb(changes);
         let receipt = Receipt { tx: by.tx, fee: by.fee, events };
-        self.receipts.push(receipt.clone());
-        Ok(receipt)
+        Ok(self.receipts.push_mut(receipt))
     }
 
     /// Ends the block.
@@ -187,40 +215,15 @@ impl<'a> BlockBuilder<'a> {
         let mut ctx = Ctx::new(scratch, &env);
         ctx.fees = fees;
         market::due::run(&mut ctx);
+        bond::end_left(&mut ctx);
         market::clear::run(&mut ctx);
         account::fees::run(&mut ctx);
+        vote::due::run(&mut ctx);
         let archived = archive::run(&mut ctx);
         let Effects { changes, events, fees: _ } = ctx.into_effects();
         let event_root = event_root(all_events(&receipts, &events));
         BlockOutcome { changes, receipts, events, archived, event_root }
     }
-}
-
-/// Applies a whole block that somebody else made: every transaction must apply.
-///
-/// # Errors
-/// [`ExecuteError`]: the block is not valid on this state.
-pub fn execute_block(
-    state: &dyn State,
-    context: BlockContext,
-    txs: &[Tx],
-) -> Result<BlockOutcome, ExecuteError> {
-    let mut block = BlockBuilder::new(state, context).map_err(ExecuteError::Block)?;
-    let refuse = |index, reject| ExecuteError::Tx { index, reject };
-    verify_batch(txs).map_err(|index| refuse(index, Reject::BadSignature))?;
-    for (index, tx) in txs.iter().enumerate() {
-        block.push_verified(tx).map_err(|reject| refuse(index, reject))?;
-    }
-    Ok(block.finish())
-}
-
-/// Checks the signatures of many transactions together.
-///
-/// # Errors
-/// The index of the first whose signature is not its signer's.
-pub fn verify_batch(txs: &[Tx]) -> Result<(), usize> {
-    let signings: Vec<Signing> = txs.iter().map(Tx::signing).collect();
-    muster_types::verify_batch(&signings)
 }
 
 /// Runs a rule of the block's end over each item by itself. One that cannot be applied is left as
@@ -236,11 +239,11 @@ pub(crate) fn for_each<T>(
     }
 }
 
-/// The things in an index by time that are due: entered at `until` or before.
-pub(crate) fn due<T: keys::Key>(
+/// The things in an index by time or height that are due: entered at `until` or before.
+pub(crate) fn due<At: keys::Key + Ord, T: keys::Key>(
     ctx: &Ctx<'_>,
-    index: keys::Index<(Millis, T)>,
-    until: Millis,
+    index: keys::Index<(At, T)>,
+    until: At,
 ) -> Vec<T> {
     index
         .scan(&ctx.scratch, &(), None)

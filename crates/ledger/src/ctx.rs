@@ -56,7 +56,7 @@ impl<'a> Ctx<'a> {
         &mut self,
         rule: impl FnOnce(&mut Ctx<'_>) -> Result<(), Reject>,
     ) -> Result<(), Reject> {
-        let mut inner = Ctx::new(Scratch::new(&self.scratch), self.env);
+        let mut inner = Ctx::new(Scratch::short_lived(&self.scratch), self.env);
         rule(&mut inner)?;
         let Effects { changes, events, fees } = inner.into_effects();
         self.fee(fees)?;
@@ -146,6 +146,12 @@ pub(crate) fn rest(whole: Amount, part: Amount) -> Result<Amount, Reject> {
 /// `floor(amount * part / whole)`.
 pub(crate) fn share_floor(amount: Amount, part: Amount, whole: Amount) -> Result<Amount, Reject> {
     amount.mul_div_floor(part.nanos(), whole.nanos()).ok_or(Reject::Overflow)
+}
+
+/// `ceil(amount * bps / 10_000)`.
+pub(crate) fn part_ceil(amount: Amount, bps: u32) -> Result<Amount, Reject> {
+    let kept = 10_000u32.saturating_sub(bps);
+    rest(amount, amount.split_floor(kept).part)
 }
 
 /// Refuses nothing at all as an amount.

@@ -2,13 +2,16 @@
 
 use crate::{
     account::Account,
-    dispute::Dispute,
+    bond::Duty,
+    dispute::{Challenge, Dispute},
     escrow::Escrow,
     job::Job,
     keys,
-    market::{Lease, Order},
+    market::{Bid, Lease, Order, TenantConduct},
     provider::{Host, Provider},
+    stake::{Delegation, Unbonding, Validator},
     state::{Changes, Scratch, State},
+    vote::{Ballot, Proposal},
 };
 
 /// The changes that make a state's derived keys ([`keys::DERIVED`]) what its records say: after a
@@ -27,5 +30,14 @@ pub fn rebuild_derived(state: &dyn State) -> Changes {
     keys::list_all::<Escrow>(state, &mut scratch);
     keys::list_all::<Job>(state, &mut scratch);
     keys::list_all::<Dispute>(state, &mut scratch);
+    keys::list_all::<Challenge>(state, &mut scratch);
+    keys::list_all::<Validator>(state, &mut scratch);
+    keys::list_all::<Delegation>(state, &mut scratch);
+    keys::list_all::<Unbonding>(state, &mut scratch);
+    keys::list_all::<Proposal>(state, &mut scratch);
+    keys::list_all::<Ballot>(state, &mut scratch);
+    keys::list_all::<Duty>(state, &mut scratch);
+    keys::list_all::<Bid>(state, &mut scratch);
+    keys::list_all::<TenantConduct>(state, &mut scratch);
     scratch.into_changes()
 }

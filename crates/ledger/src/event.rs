@@ -3,111 +3,24 @@
 //! An event carries the id of everything that it concerns ([`Event::subjects`]), so that a host
 //! can index it under each of them and nobody has to join or scan.
 
+mod subject;
+
+pub use subject::{Case, Contest, OrderParties, Parties, Subject};
+
 use crate::{
-    Reject,
-    ctx::Ctx,
-    dispute::{Dispute, DisputeStatus},
-    market::{CloseReason, Lease},
+    bond::DutyKind,
+    dispute::{ChallengeStatus, DisputeStatus},
+    market::{BidOutcome, CloseReason, OrderStatus},
     provider::ProviderStatus,
+    stake::ValidatorStatus,
+    vote::{Choice, ProposalStatus},
 };
 use borsh::{BorshDeserialize, BorshSerialize};
 use muster_types::{
     AccountId, Amount, Asset, DisputeId, EscrowId, Hash, HostId, JobId, LeaseId, Millis, OrderId,
-    Rate, codec, merkle,
+    ProposalId, Rate, UnbondingId, codec, merkle,
 };
 use serde::{Deserialize, Serialize};
-
-/// Something that an event concerns. Its canonical encoding has one width for each kind.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    BorshSerialize,
-    BorshDeserialize,
-    Serialize,
-    Deserialize,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum Subject {
-    /// An account, in whatever part it plays.
-    Account(AccountId),
-    /// A provider.
-    Provider(AccountId),
-    /// A validator.
-    Validator(AccountId),
-    /// A host.
-    Host(HostId),
-    /// An order.
-    Order(OrderId),
-    /// A lease.
-    Lease(LeaseId),
-    /// An escrow.
-    Escrow(EscrowId),
-    /// A job.
-    Job(JobId),
-    /// A dispute.
-    Dispute(DisputeId),
-}
-
-/// What a lease's event concerns beside the lease and its provider.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
-)]
-pub struct Parties {
-    /// Its order.
-    pub order: OrderId,
-    /// Whose lease it is.
-    pub tenant: AccountId,
-    /// Who pays.
-    pub escrow: EscrowId,
-    /// The job that it works for.
-    pub job: Option<JobId>,
-}
-
-impl Lease {
-    /// What its events concern beside itself and its provider.
-    #[must_use]
-    pub const fn parties(&self) -> Parties {
-        Parties { order: self.order, tenant: self.tenant, escrow: self.escrow, job: self.job }
-    }
-}
-
-/// What a dispute's event concerns beside the dispute. The arrays go together: a claim each.
-#[derive(
-    Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
-)]
-pub struct Case {
-    /// The job.
-    pub job: JobId,
-    /// Who opened it.
-    pub tenant: AccountId,
-    /// The leases whose claims differ.
-    pub leases: [LeaseId; 2],
-    /// Their orders.
-    pub orders: [OrderId; 2],
-    /// Who made the claims.
-    pub providers: [AccountId; 2],
-}
-
-impl Case {
-    /// Of a dispute that is open or ends right now: its leases are in the state.
-    pub(crate) fn of(ctx: &Ctx<'_>, dispute: &Dispute) -> Result<Self, Reject> {
-        let leases = dispute.claims.map(|claim| claim.lease);
-        let [first, second] = leases;
-        let (first, second): (Lease, Lease) = (ctx.load(&first)?, ctx.load(&second)?);
-        Ok(Self {
-            job: dispute.job,
-            tenant: dispute.opener,
-            leases,
-            orders: [first.order, second.order],
-            providers: [first.provider(), second.provider()],
-        })
-    }
-}
 
 /// What one depositor got back out of a closed escrow.
 #[derive(
@@ -141,8 +54,6 @@ pub enum Event {
         provider: AccountId,
         /// Where it stands now.
         status: ProviderStatus,
-        /// Its bond now, `usd`.
-        bond: Amount,
     },
     /// A host was added or changed.
     HostOffered {
@@ -188,6 +99,8 @@ pub enum Event {
         refunds: Vec<Refund>,
         /// All that the tenant got out of bonds.
         compensated: Amount,
+        /// All that its orders were charged.
+        fees: Amount,
     },
     /// A job was opened.
     JobOpened {
@@ -218,18 +131,17 @@ pub enum Event {
         /// The job that it works for.
         job: Option<JobId>,
     },
-    /// An order ended without being filled.
+    /// An order ended: filled or not.
     OrderEnded {
         /// Which order.
         order: OrderId,
-        /// True if its deadline passed, false if it was cancelled.
-        expired: bool,
-        /// Whose.
-        tenant: AccountId,
-        /// Who would have paid.
-        escrow: EscrowId,
-        /// The job that it was for.
-        job: Option<JobId>,
+        /// How: leased, expired, cancelled or out of funds.
+        status: OrderStatus,
+        /// All that it was charged for waiting and visits, `usd`.
+        charged: Amount,
+        /// What else it concerns.
+        #[serde(flatten)]
+        of: OrderParties,
     },
     /// A lease was granted.
     LeaseGranted {
@@ -305,7 +217,8 @@ pub enum Event {
         /// What else it concerns.
         #[serde(flatten)]
         of: Parties,
-        /// What the provider was paid in all.
+        /// What was paid out to the provider in all, before the fee on its operator's share (see
+        /// [`crate::neutrality`]), which it bears.
         paid: Amount,
         /// What went back to the escrow.
         forfeited: Amount,
@@ -323,6 +236,8 @@ pub enum Event {
         root: Hash,
         /// How many results.
         count: u64,
+        /// Fuel that they used together.
+        fuel: u64,
     },
     /// A dispute was opened: validators re-run the task.
     DisputeOpened {
@@ -376,6 +291,338 @@ pub enum Event {
         /// Destroyed.
         burned: Amount,
     },
+    /// An account let a key act for it, or changed what it may do.
+    KeyGranted {
+        /// Which account.
+        account: AccountId,
+        /// Which key.
+        key: AccountId,
+        /// Good up to this block time.
+        expires: Millis,
+    },
+    /// A key does not act for an account any more.
+    KeyRevoked {
+        /// Which account.
+        account: AccountId,
+        /// Which key.
+        key: AccountId,
+    },
+    /// An account decided who acts for it.
+    PolicyChanged {
+        /// Which account.
+        account: AccountId,
+        /// How many of its members must sign from now on; 0: its own key acts.
+        threshold: u8,
+    },
+    /// A commitment is final: what is audited is drawn.
+    CommitmentDrawn {
+        /// Which lease.
+        lease: LeaseId,
+        /// The provider.
+        provider: AccountId,
+        /// What else it concerns.
+        #[serde(flatten)]
+        of: Parties,
+        /// The beacon that says what.
+        beacon: Hash,
+    },
+    /// A chain was challenged: its provider opens states next, or validators run its one step.
+    ChallengeOpened {
+        /// Which challenge.
+        dispute: DisputeId,
+        /// What it is about.
+        #[serde(flatten)]
+        of: Contest,
+        /// What it locked, `usd`.
+        bond: Amount,
+    },
+    /// A provider opened states.
+    BisectRevealed {
+        /// Which challenge.
+        dispute: DisputeId,
+        /// What it is about.
+        #[serde(flatten)]
+        of: Contest,
+    },
+    /// A challenger picked a part: the provider opens states next, or validators run the step.
+    BisectPicked {
+        /// Which challenge.
+        dispute: DisputeId,
+        /// What it is about.
+        #[serde(flatten)]
+        of: Contest,
+        /// Both agree on this state ...
+        lo: u64,
+        /// ... and disagree on this one.
+        hi: u64,
+    },
+    /// One step is left: validators run it.
+    StepCalled {
+        /// Which challenge.
+        dispute: DisputeId,
+        /// What it is about.
+        #[serde(flatten)]
+        of: Contest,
+        /// The step's index.
+        step: u64,
+    },
+    /// A validator voted on a step.
+    StepVoted {
+        /// Which challenge.
+        dispute: DisputeId,
+        /// What it is about.
+        #[serde(flatten)]
+        of: Contest,
+        /// Who.
+        validator: AccountId,
+    },
+    /// A challenge ended. What a provider lost by it is in a `slashed` event of its own.
+    ChallengeClosed {
+        /// Which challenge.
+        dispute: DisputeId,
+        /// What it is about.
+        #[serde(flatten)]
+        of: Contest,
+        /// How.
+        status: ChallengeStatus,
+        /// What of the bond went back to the challenger, `usd`.
+        returned: Amount,
+        /// What of it went to the provider.
+        compensated: Amount,
+        /// What of it was destroyed.
+        burned: Amount,
+    },
+    /// A validator registered, or its terms, its state or its stake changed.
+    ValidatorChanged {
+        /// Which validator.
+        validator: AccountId,
+        /// Where it stands now.
+        status: ValidatorStatus,
+        /// Its commission now, in hundredths of a per cent.
+        commission_bps: u32,
+        /// Its own stake now, `mst`.
+        own: Amount,
+        /// What others stake with it now, `mst`.
+        delegated: Amount,
+    },
+    /// Somebody staked with a validator.
+    Delegated {
+        /// Who.
+        delegator: AccountId,
+        /// With whom.
+        validator: AccountId,
+        /// How much `mst`.
+        amount: Amount,
+    },
+    /// Stake was taken back and began to unbond.
+    Unstaked {
+        /// What unbonds.
+        entry: UnbondingId,
+        /// Whose.
+        owner: AccountId,
+        /// Where it was staked.
+        validator: AccountId,
+        /// How much `mst`.
+        amount: Amount,
+        /// Steady time from which it can be claimed.
+        until: Millis,
+    },
+    /// Stake that had unbonded was paid out.
+    UnstakeClaimed {
+        /// What unbonded.
+        entry: UnbondingId,
+        /// Whose.
+        owner: AccountId,
+        /// Where it was staked.
+        validator: AccountId,
+        /// How much `mst`, after what it was slashed by meanwhile.
+        amount: Amount,
+    },
+    /// A delegator was paid its share of the rewards.
+    RewardPaid {
+        /// Who.
+        delegator: AccountId,
+        /// Of whose rewards.
+        validator: AccountId,
+        /// How much `usd`.
+        amount: Amount,
+    },
+    /// A validator lost stake and was jailed.
+    ValidatorSlashed {
+        /// Who.
+        validator: AccountId,
+        /// How much `mst` in all, own and delegated; the two parts below add up to it.
+        amount: Amount,
+        /// To the harmed.
+        compensated: Amount,
+        /// Destroyed.
+        burned: Amount,
+        /// Steady time until which it is jailed.
+        jailed_until: Millis,
+    },
+    /// A proposal was made.
+    ProposalMade {
+        /// Which proposal.
+        proposal: ProposalId,
+        /// By whom.
+        proposer: AccountId,
+        /// Steady time until which it is voted on.
+        until: Millis,
+    },
+    /// Somebody voted on a proposal, or changed its vote.
+    Voted {
+        /// Which proposal.
+        proposal: ProposalId,
+        /// Who.
+        voter: AccountId,
+        /// How.
+        choice: Choice,
+    },
+    /// A proposal's vote ended, or it took effect, or failed to.
+    ProposalChanged {
+        /// Which proposal.
+        proposal: ProposalId,
+        /// Who made it.
+        proposer: AccountId,
+        /// Where it stands now.
+        status: ProposalStatus,
+    },
+    /// What an account has at stake has changed.
+    BondChanged {
+        /// Whose.
+        account: AccountId,
+        /// What is at stake now, `usd`; what unbonds is not.
+        amount: Amount,
+    },
+    /// A duty was registered, its pledge was raised, or it is being left.
+    DutyChanged {
+        /// Whose.
+        account: AccountId,
+        /// Which duty.
+        duty: DutyKind,
+        /// What it locks of the bond, `usd`.
+        pledge: Amount,
+        /// The block time at which the pledge is freed, where it is being left.
+        leaving: Option<Millis>,
+    },
+    /// A duty has ended; its pledge is free.
+    DutyEnded {
+        /// Whose.
+        account: AccountId,
+        /// Which duty.
+        duty: DutyKind,
+    },
+    /// An auditor signed attributes of a provider.
+    AttributesSigned {
+        /// About whom.
+        provider: AccountId,
+        /// By whom.
+        auditor: AccountId,
+        /// Block time from which it holds no more.
+        until: Millis,
+    },
+    /// What an auditor signed about a provider was taken back.
+    AttributesRevoked {
+        /// About whom.
+        provider: AccountId,
+        /// By whom it was signed.
+        auditor: AccountId,
+    },
+    /// An operator said that a provider is its own, or is no more.
+    AffiliationSet {
+        /// Who says it.
+        operator: AccountId,
+        /// Of whom.
+        provider: AccountId,
+        /// Whether it is.
+        affiliated: bool,
+    },
+    /// A host bid for an order, or changed its bid.
+    BidPlaced {
+        /// Which order.
+        order: OrderId,
+        /// What else it concerns.
+        #[serde(flatten)]
+        of: OrderParties,
+        /// The host.
+        host: HostId,
+        /// What each lease would cost.
+        rate: Rate,
+        /// For how many leases at most.
+        count: u32,
+    },
+    /// A bid ended.
+    BidEnded {
+        /// Which order.
+        order: OrderId,
+        /// What else it concerns.
+        #[serde(flatten)]
+        of: OrderParties,
+        /// The host.
+        host: HostId,
+        /// How.
+        outcome: BidOutcome,
+    },
+    /// An order's bid window ended: the tenant picks.
+    OrderPicking {
+        /// Which order.
+        order: OrderId,
+        /// What else it concerns.
+        #[serde(flatten)]
+        of: OrderParties,
+        /// Until when (steady time).
+        until: Millis,
+    },
+    /// An order was changed in place.
+    OrderUpdated {
+        /// Which order.
+        order: OrderId,
+        /// What else it concerns.
+        #[serde(flatten)]
+        of: OrderParties,
+    },
+    /// An order that had ended is open again.
+    OrderReopened {
+        /// Which order.
+        order: OrderId,
+        /// What else it concerns.
+        #[serde(flatten)]
+        of: OrderParties,
+        /// For how many leases.
+        missing: u32,
+    },
+    /// A serving lease has a new manifest, which its provider is to take up.
+    LeaseUpdating {
+        /// Which lease.
+        lease: LeaseId,
+        /// The provider.
+        provider: AccountId,
+        /// What else it concerns.
+        #[serde(flatten)]
+        of: Parties,
+    },
+    /// The provider has taken up a lease's new manifest.
+    LeaseUpdated {
+        /// Which lease.
+        lease: LeaseId,
+        /// The provider.
+        provider: AccountId,
+        /// What else it concerns.
+        #[serde(flatten)]
+        of: Parties,
+    },
+    /// The provider gave notice of a lease's end.
+    LeaseReclaiming {
+        /// Which lease.
+        lease: LeaseId,
+        /// The provider.
+        provider: AccountId,
+        /// What else it concerns.
+        #[serde(flatten)]
+        of: Parties,
+        /// When it ends, in steady time.
+        until: Millis,
+    },
 }
 
 impl Event {
@@ -383,132 +630,6 @@ impl Event {
     #[must_use]
     pub fn leaf(&self) -> Hash {
         Hash::of("muster event v1", &[&codec::encode(self)])
-    }
-
-    /// Everything that the event concerns, each once.
-    #[must_use]
-    pub fn subjects(&self) -> Vec<Subject> {
-        let mut all = About::default();
-        self.name(&mut all);
-        all.0.sort_unstable();
-        all.0.dedup();
-        all.0
-    }
-
-    fn name(&self, all: &mut About) {
-        match self {
-            Self::Transferred { from, to, asset: _, amount: _ } => {
-                all.account(*from);
-                all.account(*to);
-            }
-            Self::ProviderChanged { provider, status: _, bond: _ } => all.provider(*provider),
-            Self::HostOffered { host } | Self::HostRemoved { host } => all.host(*host),
-            Self::EscrowDeposited { escrow, owner, depositor, amount: _ } => {
-                all.escrow(*escrow);
-                all.account(*owner);
-                all.account(*depositor);
-            }
-            Self::EscrowOverdrawn { escrow, owner } => {
-                all.escrow(*escrow);
-                all.account(*owner);
-            }
-            Self::EscrowClosed { escrow, owner, refunds, .. } => {
-                all.escrow(*escrow);
-                all.account(*owner);
-                for refund in refunds {
-                    all.account(refund.depositor);
-                }
-            }
-            Self::JobOpened { job, tenant, escrow } | Self::JobClosed { job, tenant, escrow } => {
-                all.of_tenant(*tenant, *escrow, Some(*job));
-            }
-            Self::OrderPlaced { order, tenant, escrow, job }
-            | Self::OrderEnded { order, expired: _, tenant, escrow, job } => {
-                all.order(*order);
-                all.of_tenant(*tenant, *escrow, *job);
-            }
-            Self::LeaseGranted { lease, order, tenant, escrow, job, host, rate: _, pledge: _ } => {
-                let (order, tenant, escrow, job) = (*order, *tenant, *escrow, *job);
-                all.lease(*lease, host.provider, &Parties { order, tenant, escrow, job });
-                all.host(*host);
-            }
-            Self::LeaseStarted { lease, provider, of }
-            | Self::LeaseStalled { lease, provider, of }
-            | Self::LeaseResumed { lease, provider, of }
-            | Self::LeaseClosed { lease, provider, of, .. }
-            | Self::LeaseSettled { lease, provider, of, .. }
-            | Self::ResultCommitted { lease, provider, of, .. } => all.lease(*lease, *provider, of),
-            Self::DisputeOpened { dispute, of } | Self::DisputeClosed { dispute, of, .. } => {
-                all.dispute(*dispute, of);
-            }
-            Self::DisputeVoted { dispute, validator, of } => {
-                all.dispute(*dispute, of);
-                all.validator(*validator);
-            }
-            Self::Slashed { provider, lease, of, reporter, .. } => {
-                all.lease(*lease, *provider, of);
-                if let Some(reporter) = reporter {
-                    all.account(*reporter);
-                }
-            }
-        }
-    }
-}
-
-/// Subjects under collection. Whoever plays a part is also named as an account.
-#[derive(Default)]
-struct About(Vec<Subject>);
-
-impl About {
-    fn account(&mut self, id: AccountId) {
-        self.0.push(Subject::Account(id));
-    }
-
-    fn provider(&mut self, id: AccountId) {
-        self.0.push(Subject::Provider(id));
-        self.account(id);
-    }
-
-    fn validator(&mut self, id: AccountId) {
-        self.0.push(Subject::Validator(id));
-        self.account(id);
-    }
-
-    fn host(&mut self, id: HostId) {
-        self.0.push(Subject::Host(id));
-        self.provider(id.provider);
-    }
-
-    fn escrow(&mut self, id: EscrowId) {
-        self.0.push(Subject::Escrow(id));
-    }
-
-    fn order(&mut self, id: OrderId) {
-        self.0.push(Subject::Order(id));
-    }
-
-    fn of_tenant(&mut self, tenant: AccountId, escrow: EscrowId, job: Option<JobId>) {
-        self.account(tenant);
-        self.escrow(escrow);
-        self.0.extend(job.map(Subject::Job));
-    }
-
-    fn lease(&mut self, id: LeaseId, provider: AccountId, of: &Parties) {
-        self.0.push(Subject::Lease(id));
-        self.provider(provider);
-        self.order(of.order);
-        self.of_tenant(of.tenant, of.escrow, of.job);
-    }
-
-    fn dispute(&mut self, id: DisputeId, of: &Case) {
-        self.0.push(Subject::Dispute(id));
-        self.0.push(Subject::Job(of.job));
-        self.account(of.tenant);
-        self.0.extend(of.leases.map(Subject::Lease));
-        self.0.extend(of.orders.map(Subject::Order));
-        for provider in of.providers {
-            self.provider(provider);
-        }
     }
 }
 

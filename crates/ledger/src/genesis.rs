@@ -6,6 +6,7 @@ use crate::{
     head::Head,
     keys, limits,
     param::ParamError,
+    stake::Validator,
     state::{Changes, MemoryState, Scratch},
 };
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -50,6 +51,10 @@ pub struct Genesis {
     pub validators: Vec<AccountId>,
     /// Who owns what.
     pub balances: BTreeMap<AccountId, Balance>,
+    /// What validators have staked of their own, `mst`, beside their balances. Whose stake is not
+    /// named here registers by its own transaction.
+    #[serde(default)]
+    pub stakes: BTreeMap<AccountId, Amount>,
     /// The numbers of the rules.
     pub params: Params,
 }
@@ -69,8 +74,11 @@ pub enum GenesisError {
     /// None, too many, or one twice.
     #[error("genesis `validators` must name 1 to {} accounts, each once", limits::VALIDATORS)]
     Validators,
-    /// The sum of all balances cannot be written.
-    #[error("genesis `balances` add up to more {asset} than can be counted")]
+    /// Somebody stakes who is no validator.
+    #[error("genesis `stakes` may name only accounts that `validators` names")]
+    Stakes,
+    /// The sum of all balances and stakes cannot be written.
+    #[error("genesis `balances` and `stakes` add up to more {asset} than can be counted")]
     Balances {
         /// Of which asset.
         asset: Asset,
@@ -105,6 +113,9 @@ impl Genesis {
         if count == 0 || count > limits::VALIDATORS || count != self.validators.len() {
             return Err(GenesisError::Validators);
         }
+        if self.stakes.keys().any(|staker| validators.binary_search(staker).is_err()) {
+            return Err(GenesisError::Stakes);
+        }
         self.params.check().map_err(GenesisError::Params)?;
         self.supply().map(|_| ())
     }
@@ -135,25 +146,39 @@ impl Genesis {
             let record = Account { usd: *usd, mst: *mst, ..Account::default() };
             keys::ACCOUNTS.put(&mut scratch, account, &record);
         }
+        let mut active = Amount::ZERO;
+        for (account, own) in &self.stakes {
+            let validator = Validator::with_stake(*own, &self.params);
+            active = active
+                .checked_add(validator.weight())
+                .ok_or(GenesisError::Balances { asset: Asset::Mst })?;
+            keys::store(&mut scratch, account, &validator);
+        }
+        if !active.is_zero() {
+            keys::STAKE.put(&mut scratch, &(), &active);
+        }
         Ok(scratch.into_changes())
     }
 
     fn supply(&self) -> Result<Supply, GenesisError> {
+        let add = |total: &mut Amount, amount, asset| {
+            *total = total.checked_add(amount).ok_or(GenesisError::Balances { asset })?;
+            Ok(())
+        };
         let mut supply = Supply::default();
         for balance in self.balances.values() {
-            let add = |total: &mut Amount, amount, asset| {
-                *total = total.checked_add(amount).ok_or(GenesisError::Balances { asset })?;
-                Ok(())
-            };
             add(&mut supply.usd.issued, balance.usd, Asset::Usd)?;
             add(&mut supply.mst.issued, balance.mst, Asset::Mst)?;
+        }
+        for stake in self.stakes.values() {
+            add(&mut supply.mst.issued, *stake, Asset::Mst)?;
         }
         Ok(supply)
     }
 }
 
-/// What exists of one asset: `issued - burned`, always equal to what accounts, bonds and escrows
-/// hold.
+/// What exists of one asset: `issued - burned`, always equal to what accounts, bonds, escrows,
+/// stakes and rewards hold.
 #[derive(
     Clone,
     Copy,

@@ -6,7 +6,7 @@
 //!
 //! | group | table | key | value |
 //! |---|---|---|---|
-//! | 0 | 0 [`HEAD`], 1 [`PARAMS`], 2 [`VALIDATORS`], 3 [`SUPPLY`], 4 [`RETRY`] | (none) | one each |
+//! | 0 | 0 [`HEAD`], 1 [`PARAMS`], 2 [`VALIDATORS`], 3 [`SUPPLY`] | (none) | one each |
 //! | 1 | 0 [`ACCOUNTS`] | account | [`Account`] |
 //! | 1 | 1 [`PROVIDERS`] | account | [`Provider`] |
 //! | 1 | 2 [`HOSTS`] | provider, index | [`Host`] |
@@ -15,28 +15,59 @@
 //! | 1 | 5 [`ESCROWS`] | escrow | [`Escrow`] |
 //! | 1 | 6 [`JOBS`] | job | [`Job`] |
 //! | 1 | 7 [`DISPUTES`] | dispute | [`Dispute`] |
+//! | 1 | 8 [`CHALLENGES`] | dispute | [`Challenge`] |
+//! | 0 | 40 [`STAKE`] | (none) | the stake of all active validators, `mst` |
+//! | 1 | 40 [`STAKERS`] | account | [`Validator`] |
+//! | 1 | 41 [`DELEGATIONS`] | delegator, validator | [`Delegation`] |
+//! | 1 | 42 [`UNBONDINGS`] | unbonding | [`Unbonding`] |
+//! | 1 | 43 [`PROPOSALS`] | proposal | [`Proposal`] |
+//! | 1 | 44 [`BALLOTS`] | proposal, account | [`Ballot`] |
+//! | 0 | 20 [`OPEN_RATE`] | (none) | sum of the rates of all open leases |
+//! | 1 | 20 [`BONDS`] | account | [`Bond`] |
+//! | 1 | 21 [`DUTIES`] | account, [`crate::bond::DutyKind::id`] | [`Duty`] |
+//! | 1 | 22 [`SIGNED`] | provider, auditor | [`Signed`] |
+//! | 1 | 23 [`AFFILIATIONS`] | operator, provider | [`Affiliation`] |
+//! | 1 | 24 [`OPERATORS`] | account | [`Operator`] |
+//! | 1 | 50 [`TENANTS`] | account | [`TenantConduct`] |
+//! | 1 | 50 [`TENANTS`] | account | [`TenantConduct`] |
+//! | 1 | 60 [`BIDS`] | order, host | [`Bid`] |
+//! | 1 | 61 [`WAKES`] | class or escrow | [`Wake`] |
+//! | 1 | 62 [`OFFERED_CLASSES`] | class | (empty; within a block) |
+//! | 1 | 63 [`CHANGED_PROVIDERS`] | provider | (empty; within a block) |
+//! | 1 | 16 [`KEYS`] | account, key | [`DelegatedKey`] |
+//! | 1 | 17 [`AUTHORITIES`] | account | [`Authority`] |
 //! | [`DERIVED`] | the indexes below | | (empty) |
 //!
 //! Keys whose first byte is at least [`DERIVED`] are indexes over the records: never hashed, and
 //! rebuilt by [`crate::rebuild_derived`]. A record names its index entries itself
 //! ([`Record::entries`]), and writing it brings them up to date, so nothing else keeps indexes.
 
+mod key;
+
+pub use key::Key;
+
 use crate::{
-    account::Account,
+    account::{Account, Authority, DelegatedKey},
     archive::{self, Kind, Leaving},
-    dispute::Dispute,
+    auditor::Signed,
+    bond::{Bond, Duty},
+    dispute::{Challenge, Dispute},
     escrow::Escrow,
     genesis::Supply,
     head::Head,
     job::Job,
-    market::{Lease, Order},
+    market::{Bid, Lease, Order, TenantConduct, Wake},
+    neutrality::Operator,
     param::Params,
-    provider::{Host, Provider},
+    provider::{Host, Provider, affiliate::Affiliation},
+    stake::{Delegation, Unbonding, Validator},
     state::{Scratch, State},
+    vote::{Ballot, Proposal},
 };
 use borsh::{BorshDeserialize, BorshSerialize};
 use muster_types::{
-    AccountId, DisputeId, EscrowId, Hash, HostId, JobId, LeaseId, Millis, OrderId, Rate, codec,
+    AccountId, Amount, DisputeId, EscrowId, Hash, HostId, JobId, LeaseId, Millis, OrderId,
+    ProposalId, Rate, UnbondingId, codec,
 };
 use std::marker::PhantomData;
 
@@ -54,8 +85,6 @@ pub const PARAMS: Item<Params> = Table::new(ITEMS, 1);
 pub const VALIDATORS: Item<Vec<AccountId>> = Table::new(ITEMS, 2);
 /// What exists of each asset.
 pub const SUPPLY: Item<Supply> = Table::new(ITEMS, 3);
-/// The waiting order that was retried last: (placed at, order).
-pub const RETRY: Item<(Millis, OrderId)> = Table::new(ITEMS, 4);
 
 /// Accounts.
 pub const ACCOUNTS: Table<AccountId, Account> = Table::new(RECORDS, 0);
@@ -73,6 +102,15 @@ pub const ESCROWS: Table<EscrowId, Escrow> = Table::new(RECORDS, 5);
 pub const JOBS: Table<JobId, Job> = Table::new(RECORDS, 6);
 /// Disputes.
 pub const DISPUTES: Table<DisputeId, Dispute> = Table::new(RECORDS, 7);
+/// Challenges of chains.
+pub const CHALLENGES: Table<DisputeId, Challenge> = Table::new(RECORDS, 8);
+/// What is known of tenants' conduct.
+pub const TENANTS: Table<AccountId, TenantConduct> = Table::new(RECORDS, 50);
+
+/// Delegated keys: (account, key).
+pub const KEYS: Table<(AccountId, AccountId), DelegatedKey> = Table::new(RECORDS, 16);
+/// Who acts for accounts that decided about it.
+pub const AUTHORITIES: Table<AccountId, Authority> = Table::new(RECORDS, 17);
 
 /// All leases of a provider.
 pub const LEASES_BY_PROVIDER: Index<(AccountId, LeaseId)> = Table::new(DERIVED, 0);
@@ -94,8 +132,8 @@ pub const JOBS_BY_TENANT: Index<(AccountId, JobId)> = Table::new(DERIVED, 7);
 pub const ESCROWS_BY_OWNER: Index<(AccountId, EscrowId)> = Table::new(DERIVED, 8);
 /// All disputes of a job.
 pub const DISPUTES_BY_JOB: Index<(JobId, DisputeId)> = Table::new(DERIVED, 9);
-/// The hosts that take orders: by (class of hosts, unit price in it).
-pub const OFFERS: Index<(Hash, Rate, HostId)> = Table::new(DERIVED, 10);
+/// The hosts that take orders: by (class of hosts, size of what is free of it, unit price in it).
+pub const OFFERS: Index<((Hash, u8), Rate, HostId)> = Table::new(DERIVED, 10);
 /// The same hosts, by the end of their offer.
 pub const OFFERS_DUE: Index<(Millis, HostId)> = Table::new(DERIVED, 11);
 /// Open orders, oldest first.
@@ -104,7 +142,7 @@ pub const ORDERS_WAITING: Index<(Millis, OrderId)> = Table::new(DERIVED, 12);
 pub const ORDERS_DUE: Index<(Millis, OrderId)> = Table::new(DERIVED, 13);
 /// Granted leases, by the steady time of the grant.
 pub const GRANTED_DUE: Index<(Millis, LeaseId)> = Table::new(DERIVED, 14);
-/// Active leases, by the steady time of the last heartbeat.
+/// Serving leases, by the steady time of the last heartbeat.
 pub const ACTIVE_DUE: Index<(Millis, LeaseId)> = Table::new(DERIVED, 15);
 /// Stalled leases, by the steady time at which the stall was found.
 pub const STALLED_DUE: Index<(Millis, LeaseId)> = Table::new(DERIVED, 16);
@@ -114,113 +152,70 @@ pub const CLOSED_DUE: Index<(Millis, LeaseId)> = Table::new(DERIVED, 17);
 pub const OVERDRAWN_DUE: Index<(Millis, EscrowId)> = Table::new(DERIVED, 18);
 /// Open disputes, by deadline (steady time).
 pub const DISPUTES_DUE: Index<(Millis, DisputeId)> = Table::new(DERIVED, 19);
+/// All challenges of a lease.
+pub const CHALLENGES_BY_LEASE: Index<(LeaseId, DisputeId)> = Table::new(DERIVED, 20);
+/// Open challenges, by the steady time at which somebody runs out of time.
+pub const CHALLENGES_DUE: Index<(Millis, DisputeId)> = Table::new(DERIVED, 21);
+/// Leases whose commitment is not final, by the height at which it becomes so.
+pub const DRAWS_DUE: Index<(u64, LeaseId)> = Table::new(DERIVED, 22);
 /// Records that are final, by the steady time since when.
-pub const ARCHIVE_DUE: Index<(Millis, Leaving)> = Table::new(DERIVED, 60);
+pub const ARCHIVE_DUE: Index<(Millis, Leaving)> = Table::new(DERIVED, 80);
 
-/// A part of a storage key. Encodings sort as the values do.
-pub trait Key: Sized {
-    /// Appends the encoding.
-    fn write(&self, out: &mut Vec<u8>);
+/// The stake of all active validators, own and delegated, `mst`: what a quorum is a part of.
+pub const STAKE: Item<Amount> = Table::new(ITEMS, 40);
+/// Who staked as validators, in the committee ([`VALIDATORS`]) or not.
+pub const STAKERS: Table<AccountId, Validator> = Table::new(RECORDS, 40);
+/// Delegations: by (delegator, validator).
+pub const DELEGATIONS: Table<(AccountId, AccountId), Delegation> = Table::new(RECORDS, 41);
+/// Stake that is unbonding.
+pub const UNBONDINGS: Table<UnbondingId, Unbonding> = Table::new(RECORDS, 42);
+/// Proposals.
+pub const PROPOSALS: Table<ProposalId, Proposal> = Table::new(RECORDS, 43);
+/// The votes on proposals that are not tallied yet: by (proposal, voter).
+pub const BALLOTS: Table<(ProposalId, AccountId), Ballot> = Table::new(RECORDS, 44);
+/// The delegations to a validator: (validator, delegator).
+pub const DELEGATIONS_BY_VALIDATOR: Index<(AccountId, AccountId)> = Table::new(DERIVED, 140);
+/// What an account unbonds.
+pub const UNBONDINGS_BY_OWNER: Index<(AccountId, UnbondingId)> = Table::new(DERIVED, 141);
+/// Proposals that are voted on, by the steady time at which voting ends.
+pub const VOTING_DUE: Index<(Millis, ProposalId)> = Table::new(DERIVED, 142);
+/// Proposals that passed, by the steady time at which they take effect.
+pub const EFFECT_DUE: Index<(Millis, ProposalId)> = Table::new(DERIVED, 143);
 
-    /// Takes an encoding off the front of `bytes`; `None` where there is none.
-    fn read(bytes: &mut &[u8]) -> Option<Self>;
-}
+/// The sum of the rates of all open leases.
+pub const OPEN_RATE: Item<Rate> = Table::new(ITEMS, 20);
+/// Bonds.
+pub const BONDS: Table<AccountId, Bond> = Table::new(RECORDS, 20);
+/// Registered duties: (account, [`crate::bond::DutyKind::id`]).
+pub const DUTIES: Table<(AccountId, Hash), Duty> = Table::new(RECORDS, 21);
+/// What auditors signed: (provider, auditor).
+pub const SIGNED: Table<(AccountId, AccountId), Signed> = Table::new(RECORDS, 22);
+/// What operators declared: (operator, provider).
+pub const AFFILIATIONS: Table<(AccountId, AccountId), Affiliation> = Table::new(RECORDS, 23);
+/// What operators have leased.
+pub const OPERATORS: Table<AccountId, Operator> = Table::new(RECORDS, 24);
+/// Duties that are being left, by the block time at which their pledge is freed.
+pub const DUTIES_DUE: Index<(Millis, (AccountId, Hash))> = Table::new(DERIVED, 40);
+/// Updating leases, by the steady time of the new manifest.
+pub const UPDATING_DUE: Index<(Millis, LeaseId)> = Table::new(DERIVED, 50);
+/// Leases that are being reclaimed, by the steady time of their end.
+pub const RECLAIMING_DUE: Index<(Millis, LeaseId)> = Table::new(DERIVED, 51);
 
-fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
-    let (head, rest) = bytes.split_first_chunk::<N>()?;
-    *bytes = rest;
-    Some(*head)
-}
+/// The bids on orders: by (order, host).
+pub const BIDS: Table<(OrderId, HostId), Bid> = Table::new(RECORDS, 60);
+/// The bells that ring: by class of hosts, or by escrow (see [`crate::market`]).
+pub const WAKES: Table<Hash, Wake> = Table::new(RECORDS, 61);
+/// The classes of the hosts that this block offers, until its end.
+pub const OFFERED_CLASSES: Table<Hash, ()> = Table::new(RECORDS, 62);
+/// The providers whose standing or bond grew, until the block's end.
+pub const CHANGED_PROVIDERS: Table<AccountId, ()> = Table::new(RECORDS, 63);
 
-impl Key for () {
-    fn write(&self, _: &mut Vec<u8>) {}
-
-    fn read(_: &mut &[u8]) -> Option<Self> {
-        Some(())
-    }
-}
-
-impl Key for Hash {
-    fn write(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.0);
-    }
-
-    fn read(bytes: &mut &[u8]) -> Option<Self> {
-        take(bytes).map(Self)
-    }
-}
-
-macro_rules! id_key {
-    ($($id:ident),*) => {$(
-        impl Key for $id {
-            fn write(&self, out: &mut Vec<u8>) {
-                self.0.write(out);
-            }
-
-            fn read(bytes: &mut &[u8]) -> Option<Self> {
-                Key::read(bytes).map(Self)
-            }
-        }
-    )*};
-}
-
-id_key!(AccountId, OrderId, LeaseId, EscrowId, JobId, DisputeId);
-
-impl Key for HostId {
-    fn write(&self, out: &mut Vec<u8>) {
-        self.provider.write(out);
-        out.extend_from_slice(&self.index.to_be_bytes());
-    }
-
-    fn read(bytes: &mut &[u8]) -> Option<Self> {
-        let provider = Key::read(bytes)?;
-        Some(Self { provider, index: u32::from_be_bytes(take(bytes)?) })
-    }
-}
-
-impl Key for Millis {
-    fn write(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.0.to_be_bytes());
-    }
-
-    fn read(bytes: &mut &[u8]) -> Option<Self> {
-        take(bytes).map(|bytes| Self(u64::from_be_bytes(bytes)))
-    }
-}
-
-impl Key for Rate {
-    fn write(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.amount_per_hour().nanos().to_be_bytes());
-    }
-
-    fn read(bytes: &mut &[u8]) -> Option<Self> {
-        let nanos = u128::from_be_bytes(take(bytes)?);
-        Some(Self::per_hour(muster_types::Amount::from_nanos(nanos)))
-    }
-}
-
-impl<A: Key, B: Key> Key for (A, B) {
-    fn write(&self, out: &mut Vec<u8>) {
-        self.0.write(out);
-        self.1.write(out);
-    }
-
-    fn read(bytes: &mut &[u8]) -> Option<Self> {
-        Some((A::read(bytes)?, B::read(bytes)?))
-    }
-}
-
-impl<A: Key, B: Key, C: Key> Key for (A, B, C) {
-    fn write(&self, out: &mut Vec<u8>) {
-        self.0.write(out);
-        self.1.write(out);
-        self.2.write(out);
-    }
-
-    fn read(bytes: &mut &[u8]) -> Option<Self> {
-        Some((A::read(bytes)?, B::read(bytes)?, C::read(bytes)?))
-    }
-}
+/// Orders that take bids or are picked from, by the end of the window (steady time).
+pub const WINDOWS_DUE: Index<(Millis, OrderId)> = Table::new(DERIVED, 60);
+/// Orders that are ready for a turn, oldest first.
+pub const ORDERS_READY: Index<(Millis, OrderId)> = Table::new(DERIVED, 61);
+/// Orders that a bell wakes: by (class of hosts or escrow, when it was placed).
+pub const SLEEPERS: Index<(Hash, Millis, OrderId)> = Table::new(DERIVED, 62);
 
 /// A typed part of the state.
 #[derive(Debug)]
@@ -262,13 +257,15 @@ impl<K: Key, V: BorshSerialize + BorshDeserialize> Table<K, V> {
     #[must_use]
     pub fn get(&self, state: &dyn State, key: &K) -> Option<V> {
         let key = self.key(key);
-        state.get(&key).map(|value| decoded(&key, &value))
+        let mut found = None;
+        state.read(&key, &mut |value| found = value.map(|value| decoded(&key, value)));
+        found
     }
 
     /// Whether there is something at `key`.
     #[must_use]
     pub fn contains(&self, state: &dyn State, key: &K) -> bool {
-        state.get(&self.key(key)).is_some()
+        is_there(state, &self.key(key))
     }
 
     /// The entries whose key begins with `under` (`&()`: all), in order, beginning after `after`.
@@ -285,16 +282,44 @@ impl<K: Key, V: BorshSerialize + BorshDeserialize> Table<K, V> {
         K: 'a,
         V: 'a,
     {
-        let under = self.under(under);
-        let start = after.map_or_else(
-            || under.clone(),
-            |after| {
-                let mut key = self.key(after);
-                key.push(0);
-                key
-            },
-        );
-        let (table, entries) = (*self, state.range(&start, &successor(under)));
+        let start = after.map(|after| {
+            let mut key = self.key(after);
+            key.push(0);
+            key
+        });
+        self.between(state, self.under(under), start)
+    }
+
+    /// Like [`Table::scan`], beginning with `from` where there is one.
+    ///
+    /// # Panics
+    /// As [`Table::get`].
+    pub fn scan_from<'a>(
+        &self,
+        state: &'a dyn State,
+        under: &impl Key,
+        from: Option<&K>,
+    ) -> Box<dyn Iterator<Item = (K, V)> + 'a>
+    where
+        K: 'a,
+        V: 'a,
+    {
+        self.between(state, self.under(under), from.map(|from| self.key(from)))
+    }
+
+    fn between<'a>(
+        &self,
+        state: &'a dyn State,
+        under: Vec<u8>,
+        start: Option<Vec<u8>>,
+    ) -> Box<dyn Iterator<Item = (K, V)> + 'a>
+    where
+        K: 'a,
+        V: 'a,
+    {
+        let start = start.unwrap_or_else(|| under.clone());
+        let table = *self;
+        let entries = state.range(&start, &successor(under));
         Box::new(entries.map(move |(key, value)| {
             let parsed = table.parse(&key).unwrap_or_else(|| corrupt(&key));
             (parsed, decoded(&key, &value))
@@ -343,6 +368,25 @@ fn corrupt<T>(key: &[u8]) -> T {
     panic!("invariant `state decodes` is broken at key {key:02x?}: corrupt, or of another version")
 }
 
+fn is_there(state: &dyn State, key: &[u8]) -> bool {
+    let mut there = false;
+    state.read(key, &mut |value| there = value.is_some());
+    there
+}
+
+/// What index entries a kind of records has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listing {
+    /// None at all, and nothing else depends on a record being written: [`Record::entries`],
+    /// [`Record::is_listed`] and [`Record::stored`] are as they are by default.
+    Never,
+    /// All that it names: [`Record::is_listed`] is as it is by default. Entries that stay the
+    /// same need not be looked at.
+    Always,
+    /// As [`Record::is_listed`] says.
+    Asked,
+}
+
 /// A record with its table and its index entries.
 pub trait Record: Clone + BorshSerialize + BorshDeserialize {
     /// Its key.
@@ -351,6 +395,8 @@ pub trait Record: Clone + BorshSerialize + BorshDeserialize {
     const KIND: &'static str;
     /// Its table.
     const TABLE: Table<Self::Key, Self>;
+    /// What index entries it has.
+    const LISTING: Listing = Listing::Asked;
     /// What it leaves the state as, some time after it became final; `None`: it never does.
     const LEAVES: Option<Kind> = None;
 
@@ -396,6 +442,9 @@ fn entries<R: Record>(record: &R, key: &R::Key) -> Vec<Vec<u8>> {
 
 /// Writes a record and brings its index entries up to date.
 pub(crate) fn store<R: Record>(scratch: &mut Scratch<'_>, key: &R::Key, record: &R) {
+    if R::LISTING == Listing::Never {
+        return R::TABLE.put(scratch, key, record);
+    }
     let stamped = archive::stamped(record, scratch);
     let record = stamped.as_ref().unwrap_or(record);
     let old = R::TABLE.get(scratch, key);
@@ -421,16 +470,34 @@ pub(crate) fn relist<R: Record>(
     let new = new.filter(|new| new.is_listed(key, scratch));
     let new = new.map(|new| entries(new, key)).unwrap_or_default();
     let old = old.map(|old| entries(old, key)).unwrap_or_default();
+    if R::LISTING == Listing::Always {
+        for (index, entry) in old.iter().enumerate() {
+            if !holds(&new, index, entry) {
+                scratch.delete(entry.clone());
+            }
+        }
+        for (index, entry) in new.into_iter().enumerate() {
+            if !holds(&old, index, &entry) {
+                scratch.put(entry, Vec::new());
+            }
+        }
+        return;
+    }
     for entry in &old {
-        if !new.contains(entry) && scratch.get(entry).is_some() {
+        if !new.contains(entry) && is_there(scratch, entry) {
             scratch.delete(entry.clone());
         }
     }
     for entry in new {
-        if scratch.get(&entry).is_none() {
+        if !is_there(scratch, &entry) {
             scratch.put(entry, Vec::new());
         }
     }
+}
+
+/// Whether `entry` is among `entries`: most often at `index`, since records name theirs in order.
+fn holds(entries: &[Vec<u8>], index: usize, entry: &Vec<u8>) -> bool {
+    entries.get(index) == Some(entry) || entries.contains(entry)
 }
 
 /// Puts the index entries of every record of a kind into `scratch`.
@@ -445,49 +512,4 @@ pub(crate) fn list_all<R: Record>(state: &dyn State, scratch: &mut Scratch<'_>) 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::state::MemoryState;
-
-    #[test]
-    fn keys_sort_as_their_values_and_parse_back() {
-        let table: Index<(Millis, HostId)> = Table::new(7, 7);
-        let host = |byte: u8, index| HostId { provider: AccountId(Hash([byte; 32])), index };
-        let mut values = Vec::new();
-        for time in [0, 1, 255, 256, u64::MAX] {
-            for byte in [0, 1, 255] {
-                for index in [0, 255, 256, u32::MAX] {
-                    values.push((Millis(time), host(byte, index)));
-                }
-            }
-        }
-        assert!(values.windows(2).all(|pair| table.key(&pair[0]) < table.key(&pair[1])));
-        let mut state = MemoryState::default();
-        let mut scratch = Scratch::new(&state);
-        for value in &values {
-            table.put(&mut scratch, value, &());
-        }
-        let changes = scratch.into_changes();
-        state.apply(changes);
-        let all: Vec<_> = table.scan(&state, &(), None).map(|(key, ())| key).collect();
-        assert_eq!(all, values);
-        let some: Vec<_> =
-            table.scan(&state, &Millis(255), Some(&values[26])).map(|(key, ())| key).collect();
-        assert_eq!(some, values[27..36]);
-    }
-
-    #[test]
-    fn the_successor_of_a_prefix_ends_its_range() {
-        assert_eq!(successor(vec![1, 2]), [1, 3]);
-        assert_eq!(successor(vec![1, 255]), [2]);
-        assert_eq!(successor(vec![255, 255]), Vec::<u8>::new());
-    }
-
-    #[test]
-    #[should_panic(expected = "state decodes")]
-    fn a_corrupt_value_stops_the_process() {
-        let mut state = MemoryState::default();
-        state.0.insert(HEAD.key(&()), vec![1, 2, 3]);
-        let _ = HEAD.get(&state, &());
-    }
-}
+mod tests;

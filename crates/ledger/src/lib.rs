@@ -16,11 +16,12 @@
 //!
 //! # How to re-implement it
 //! 1. Records and their life cycles: the tables in [`account`], [`provider`], [`market`],
-//!    [`escrow`], [`job`] and [`dispute`].
+//!    [`escrow`], [`job`], [`dispute`], [`stake`] and [`vote`].
+//!    [`escrow`], [`job`] and [`dispute`]; [`bond`], [`auditor`] and [`neutrality`].
 //! 2. Keys and encodings: [`keys`]. Derived keys are not part of what is agreed on.
-//! 3. A block, in this order: advance [`Head`]; each transaction: chain, expiry, signature,
-//!    account, nonce, fee ([`account`]), then its action; the block's end, in the order of
-//!    [`block`].
+//! 3. A block, in this order: advance [`Head`]; each transaction: chain, expiry, signatures,
+//!    account, who may act for it, nonce, fee ([`account`]), then its action, then what it took
+//!    off a delegated key's limits; the block's end, in the order of [`block`].
 //! 4. Numbers: [`Params`], limits of shape: [`limits`].
 //! 5. What must hold after every block: [`invariant`].
 //! 6. What leaves the state, and what its host keeps of it: [`archive`].
@@ -37,6 +38,7 @@
 //!     protocol: PROTOCOL,
 //!     validators: vec![validator],
 //!     balances: Default::default(),
+//!     stakes: Default::default(),
 //!     params: Params::default(),
 //! };
 //! let mut state = MemoryState::default();
@@ -58,7 +60,9 @@ pub mod account;
 pub mod action;
 mod apply;
 pub mod archive;
+pub mod auditor;
 pub mod block;
+pub mod bond;
 mod ctx;
 mod derived;
 pub mod dispute;
@@ -71,11 +75,14 @@ pub mod job;
 pub mod keys;
 pub mod limits;
 pub mod market;
+pub mod neutrality;
 pub mod param;
 pub mod provider;
 pub mod reject;
+pub mod stake;
 pub mod state;
 pub mod view;
+pub mod vote;
 
 pub use action::{Action, ProviderProfile, Tx};
 pub use block::{

@@ -2,7 +2,7 @@
 //! looking at a transaction costs; a transaction beyond one is refused with
 //! [`crate::Reject::BadField`]. What may be voted on is in [`crate::Params`] instead.
 
-use muster_types::{Amount, Rate};
+use muster_types::{Amount, Millis, Rate};
 
 /// Leases that one heartbeat covers.
 pub const HEARTBEAT_LEASES: usize = 1024;
@@ -52,6 +52,10 @@ pub const TASK_MEMORY_BYTES: u64 = 4 << 30;
 /// Open disputes that name one lease.
 pub const LEASE_DISPUTES: u32 = 16;
 
+/// Open challenges of one lease. Each locks more than the one before, so that to fill them up in
+/// order to keep others out costs thousands of bonds.
+pub const LEASE_CHALLENGES: u32 = 256;
+
 /// Things of one kind (stalls, settlements, expiries ...) that fall due in one block; the rest
 /// waits for the next block.
 pub const DUE_PER_BLOCK: usize = 4096;
@@ -61,3 +65,37 @@ pub const NETWORK_NAME_BYTES: usize = 64;
 
 /// Validators of a network.
 pub const VALIDATORS: usize = 256;
+
+/// Delegated keys of one account.
+pub const KEYS: u32 = 16;
+
+/// Validators to whom one account delegates at a time.
+pub const DELEGATIONS: usize = 16;
+
+/// Votes on one proposal, delegators' and validators' together.
+pub const VOTES_PER_PROPOSAL: usize = 1024;
+
+/// Proposals that are tallied in one block; the rest waits for the next block.
+pub const TALLIES_PER_BLOCK: usize = 1;
+
+/// Parameters that one proposal changes.
+pub const PROPOSAL_CHANGES: usize = 32;
+
+/// Bytes of a proposal's title.
+pub const TITLE_BYTES: usize = 256;
+/// Parts in which a bond unbonds by `BondUnbond`.
+pub const UNBONDING: usize = 16;
+
+/// Duties that one account registers, those that are being left included.
+pub const DUTIES: usize = 16;
+
+/// Auditors whose signatures on one provider are kept.
+pub const SIGNERS: usize = 16;
+
+/// Attributes in one signature of an auditor.
+pub const SIGNED_ATTRIBUTES: usize = 16;
+/// Bids that stand on one order.
+pub const BIDS: u16 = 256;
+
+/// The longest bid window, in steady time.
+pub const BID_WINDOW_MS: Millis = Millis(86_400_000);

@@ -123,7 +123,7 @@ params! { |p|
     challenge_window_ms: Millis = Millis(10_000), 1, 30 * DAY;
     /// How long validators have for a verdict, in steady time.
     dispute_timeout_ms: Millis = Millis(60_000), 1, 30 * DAY;
-    /// How long a bond stays locked after the last lease is settled, in block time.
+    /// How long a part of a bond stays locked after it began to unbond, in block time.
     unbonding_ms: Millis = Millis(600_000), p.windows_ms(), 365 * DAY;
     /// The least bond with which a provider takes orders.
     provider_bond_min: Amount = Amount::from_units(10), 0, 1_000_000_000 * USD;
@@ -149,7 +149,8 @@ params! { |p|
     offer_lifetime_min_ms: Millis = Millis(60_000), 1, 365 * DAY;
     /// Unit prices are multiples of this.
     price_tick: Rate = Rate::per_hour(Amount::from_nanos(1_000)), 1, USD;
-    /// How many waiting orders a block tries again.
+    /// How many orders a block tries again: of those that wake under one bell, and of those that
+    /// go on where they were cut.
     retry_max: u32 = 32, 1, 10_000;
     /// The risk premium of a provider that has paid no fees yet.
     newcomer_premium_bps: u32 = 1_000, 0, 1_000_000;
@@ -163,6 +164,65 @@ params! { |p|
     risk_dispute_bps: u32 = 20_000, 0, 1_000_000;
     /// The highest risk premium.
     risk_max_bps: u32 = 100_000, 0, 10_000_000;
+    /// What the first open challenge of a lease locks; the second locks twice as much, and so on.
+    challenge_bond: Amount = Amount::from_units(5), 1, 1_000_000 * USD;
+    /// Into how many parts a round of a challenge cuts the chain.
+    bisect_arity: u32 = 16, u128::from(*muster_verify::ARITY.start()), u128::from(*muster_verify::ARITY.end());
+    /// How long each side of a challenge may think in all, in steady time.
+    dispute_clock_ms: Millis = Millis(60_000), 1, 30 * DAY;
+    /// The least own stake, `mst`, with which a validator's stake counts.
+    validator_stake_min: Amount = Amount::from_units(1), 1, 1_000_000_000 * USD;
+    /// How long stake stays locked, and can be slashed, after it is taken back, in steady time.
+    stake_unbonding_ms: Millis = Millis(1_209_600_000), p.windows_ms(), 365 * DAY;
+    /// The most by which a commission rises at a time ...
+    commission_step_bps: u32 = 100, 0, BPS;
+    /// ... and how long it stands before it can rise, in steady time.
+    commission_interval_ms: Millis = Millis(86_400_000), 0, 365 * DAY;
+    /// The part of its stake that a validator loses for a vote against a verdict.
+    slash_wrong_vote_bps: u32 = 100, 0, BPS;
+    /// The least stake with which one proposes, `mst`.
+    proposal_stake_min: Amount = Amount::from_units(1), 1, 1_000_000_000 * USD;
+    /// What a proposal costs beside its transaction's fee.
+    proposal_fee: Amount = Amount::from_units(1), 0, 1_000_000 * USD;
+    /// The least stake with which one votes, `mst`.
+    vote_stake_min: Amount = Amount::from_units(1), 1, 1_000_000_000 * USD;
+    /// How long a proposal is voted on, in steady time. No longer than unbonding takes, so that no
+    /// stake fills the places of two voters.
+    vote_period_ms: Millis = Millis(259_200_000), 1, p.stake_unbonding_ms.number();
+    /// The part of all active stake that must vote for a proposal to pass.
+    vote_quorum_bps: u32 = 3_334, 1, BPS;
+    /// How long after its vote a proposal takes effect, in steady time.
+    vote_delay_ms: Millis = Millis(86_400_000), 0, 365 * DAY;
+    /// How long a provider at fault is jailed, in block time.
+    jail_ms: Millis = Millis(3_600_000), 0, 365 * DAY;
+    /// How long a slashed validator is jailed, in steady time.
+    validator_jail_ms: Millis = Millis(600_000), 0, 365 * DAY;
+    /// A provider that breaks so many leases in a row is jailed.
+    jail_breaks: u32 = 5, 1, 1_000_000;
+    /// What an auditor pledges.
+    auditor_bond_min: Amount = Amount::from_units(100), 0, 1_000_000_000 * USD;
+    /// The share of the leased value above which an operator's pay carries a fee.
+    share_fee_from_bps: u32 = 2_000, 0, BPS - 1;
+    /// The part of its pay that goes to fees where one operator has all leased value; in
+    /// proportion from `share_fee_from_bps` on.
+    share_fee_max_bps: u32 = 0, 0, BPS;
+    /// What an order pays for waiting, for each lease that it misses, in steady time.
+    rent_per_lease: Rate = Rate::per_hour(Amount::from_nanos(10)), 0, 1_000 * USD;
+    /// What an order pays for each host that it looks at.
+    fee_per_visit: Amount = Amount::from_nanos(10), 0, USD;
+    /// What is held for a bid until it is decided.
+    bid_deposit: Amount = Amount::from_nanos(10_000_000), 0, 1_000 * USD;
+    /// How long a tenant may pick among the bids on its order, in steady time.
+    pick_window_ms: Millis = Millis(60_000), 1, DAY;
+    /// How long an order is open again for a lease that its provider broke, in block time.
+    reauction_ms: Millis = Millis(600_000), 1, 30 * DAY;
+    /// How long after it was reported ready a tenant may reject a plain lease, in steady time.
+    ready_window_ms: Millis = Millis(10_000), 0, DAY;
+    /// What a tenant that closes a lease pays for at least, in covered time.
+    min_charge_ms: Millis = Millis(1_000), 0, DAY;
+    /// The risk premium of a provider all of whose leases were rejected or declined; fewer in
+    /// proportion.
+    risk_refused_bps: u32 = 1_000, 0, 1_000_000;
     /// How long a record stays in the state after it became final, in steady time: longer than
     /// anything that could still name it.
     retention_ms: Millis = Millis(600_000), p.windows_ms(), 365 * DAY;
@@ -187,7 +247,12 @@ impl Params {
     #[must_use]
     pub const fn slash_bps(&self, reason: CloseReason) -> u32 {
         match reason {
-            CloseReason::TenantClosed | CloseReason::OutOfFunds => 0,
+            CloseReason::TenantClosed
+            | CloseReason::OutOfFunds
+            | CloseReason::ReadyRejected
+            | CloseReason::Undelivered
+            | CloseReason::Reclaimed
+            | CloseReason::OfferEnded => 0,
             CloseReason::ProviderNotReady => self.slash_not_ready_bps,
             CloseReason::ProviderStalled => self.slash_stalled_bps,
             CloseReason::ProviderExit => self.slash_exit_bps,
@@ -221,7 +286,14 @@ impl Params {
     /// The longest time from a lease's end to the last that can be taken for it: unbonding must
     /// outlast it.
     fn windows_ms(&self) -> u128 {
+        // A commitment may come at the end of a window; the one after its draw, two blocks later,
+        // may end in a challenge that uses up both clocks and the time for the verdict.
         self.challenge_window_ms
+            .after(self.challenge_window_ms)
+            .after(self.max_block_step_ms)
+            .after(self.max_block_step_ms)
+            .after(self.dispute_clock_ms)
+            .after(self.dispute_clock_ms)
             .after(self.dispute_timeout_ms)
             .after(self.stall_gap_ms)
             .after(self.stall_close_ms)
@@ -241,7 +313,7 @@ mod tests {
             ("burn_min_bps", |params| params.burn_min_bps = 0),
             ("slash_fraud_bps", |params| params.slash_fraud_bps = 10_001),
             ("stall_gap_ms", |params| params.stall_gap_ms = Millis(2_499)),
-            ("unbonding_ms", |params| params.unbonding_ms = Millis(74_999)),
+            ("unbonding_ms", |params| params.unbonding_ms = Millis(206_999)),
             ("price_tick", |params| params.price_tick = Rate::ZERO),
             ("reward_max_bps", |params| params.reward_max_bps = 5_001),
         ];

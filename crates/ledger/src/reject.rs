@@ -67,13 +67,15 @@ pub enum Reject {
     /// The named thing does not exist.
     #[error("no such {kind}")]
     NotFound {
-        /// `provider`, `host`, `order`, `lease`, `escrow`, `job` or `dispute`.
+        /// `provider`, `host`, `order`, `lease`, `escrow`, `job`, `dispute`, `key`, `challenge`,
+        /// `validator`, `delegation`, `unbonding`, `proposal`, `parameter`, `bond`,
+        /// `registration`, `signature` or `affiliation`.
         kind: Cow<'static, str>,
     },
     /// Somebody else's.
     #[error("only its {role} may do this")]
     NotYours {
-        /// `owner`, `tenant`, `provider` or `validator`.
+        /// `owner`, `member`, `tenant`, `provider`, `validator`, `challenger` or `auditor`.
         role: Cow<'static, str>,
     },
     /// The thing is in a state in which this cannot be done.
@@ -106,6 +108,35 @@ pub enum Reject {
     /// It was done already.
     #[error("this was done already")]
     Duplicate,
+    /// The delegated key may not do this.
+    #[error(
+        "the key has no scope for this action: let the account itself do it, or grant the scope"
+    )]
+    OutOfScope,
+    /// The account's free balance would fall by more than its delegated key may spend.
+    #[error("takes {needed} off the account, the key may spend {left} more: grant it more")]
+    SpendLimit {
+        /// What it takes.
+        needed: Amount,
+        /// What the key may spend still.
+        left: Amount,
+    },
+    /// Not as many members signed as the account's policy asks for.
+    #[error("the account acts by exactly {needed} of its members, {given} signed")]
+    Signatures {
+        /// The policy's threshold.
+        needed: u64,
+        /// How many signed.
+        given: u64,
+    },
+    /// The stake is too small for this.
+    #[error("needs a stake of {needed} mst, there is {available}: stake or delegate more")]
+    InsufficientStake {
+        /// What it takes.
+        needed: Amount,
+        /// What is there.
+        available: Amount,
+    },
 }
 
 impl Reject {
@@ -130,6 +161,10 @@ impl Reject {
             Self::TooEarly { .. } => "too_early",
             Self::NoContradiction => "no_contradiction",
             Self::Duplicate => "duplicate",
+            Self::OutOfScope => "out_of_scope",
+            Self::SpendLimit { .. } => "spend_limit",
+            Self::Signatures { .. } => "signatures",
+            Self::InsufficientStake { .. } => "insufficient_stake",
         }
     }
 

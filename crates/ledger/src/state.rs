@@ -5,6 +5,7 @@
 //! tests; a resident map written through to an authenticated store in a node).
 
 use std::{
+    cell::RefCell,
     collections::{BTreeMap, btree_map},
     ops::Bound,
 };
@@ -13,6 +14,11 @@ use std::{
 pub trait State {
     /// The value at `key`.
     fn get(&self, key: &[u8]) -> Option<Vec<u8>>;
+
+    /// Calls `reader` once with the value at `key`; without a copy where the state can.
+    fn read(&self, key: &[u8], reader: &mut dyn FnMut(Option<&[u8]>)) {
+        reader(self.get(key).as_deref());
+    }
 
     /// The entries with `start <= key < end`, in key order.
     fn range<'a>(
@@ -47,6 +53,10 @@ impl State for MemoryState {
         self.0.get(key).cloned()
     }
 
+    fn read(&self, key: &[u8], reader: &mut dyn FnMut(Option<&[u8]>)) {
+        reader(self.0.get(key).map(Vec::as_slice));
+    }
+
     fn range<'a>(
         &'a self,
         start: &[u8],
@@ -65,19 +75,51 @@ impl State for MemoryState {
 pub struct Scratch<'a> {
     base: &'a dyn State,
     changes: Changes,
+    recent: Option<RefCell<Recent>>,
+}
+
+/// What was read of the base last: a rule reads the same few records again and again.
+#[derive(Default)]
+struct Recent {
+    entries: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+    /// Which entry is replaced next.
+    next: usize,
+}
+
+impl Recent {
+    const LENGTH: usize = 16;
+
+    fn find(&self, key: &[u8]) -> Option<Option<&[u8]>> {
+        let found = self.entries.iter().rev().find(|(recent, _)| recent == key);
+        found.map(|(_, value)| value.as_deref())
+    }
+
+    fn note(&mut self, key: &[u8], value: Option<&[u8]>) {
+        let entry = (key.to_vec(), value.map(<[u8]>::to_vec));
+        match self.entries.get_mut(self.next) {
+            Some(oldest) => *oldest = entry,
+            None => self.entries.push(entry),
+        }
+        self.next = self.next.saturating_add(1).checked_rem(Self::LENGTH).unwrap_or_default();
+    }
 }
 
 impl<'a> Scratch<'a> {
     /// No changes yet over `base`.
     #[must_use]
     pub fn new(base: &'a dyn State) -> Self {
-        Self { base, changes: Changes::default() }
+        Self::with(base, Changes::default())
+    }
+
+    /// The same for one transaction or rule: it keeps what it read last at hand.
+    pub(crate) fn short_lived(base: &'a dyn State) -> Self {
+        Self { recent: Some(RefCell::default()), ..Self::new(base) }
     }
 
     /// These changes over `base`.
     #[must_use]
     pub fn with(base: &'a dyn State, changes: Changes) -> Self {
-        Self { base, changes }
+        Self { base, changes, recent: None }
     }
 
     /// Writes a key.
@@ -95,6 +137,17 @@ impl<'a> Scratch<'a> {
         self.changes.0.extend(inner.0);
     }
 
+    fn read_base(&self, key: &[u8], reader: &mut dyn FnMut(Option<&[u8]>)) {
+        let Some(recent) = &self.recent else { return self.base.read(key, reader) };
+        if let Some(value) = recent.borrow().find(key) {
+            return reader(value);
+        }
+        self.base.read(key, &mut |value| {
+            recent.borrow_mut().note(key, value);
+            reader(value);
+        });
+    }
+
     /// What was written.
     #[must_use]
     pub fn into_changes(self) -> Changes {
@@ -104,9 +157,15 @@ impl<'a> Scratch<'a> {
 
 impl State for Scratch<'_> {
     fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
+        let mut value = None;
+        self.read(key, &mut |found| value = found.map(<[u8]>::to_vec));
+        value
+    }
+
+    fn read(&self, key: &[u8], reader: &mut dyn FnMut(Option<&[u8]>)) {
         match self.changes.0.get(key) {
-            Some(value) => value.clone(),
-            None => self.base.get(key),
+            Some(value) => reader(value.as_deref()),
+            None => self.read_base(key, reader),
         }
     }
 
@@ -154,5 +213,31 @@ impl<B: Iterator<Item = (Vec<u8>, Vec<u8>)>> Iterator for Merged<'_, B> {
                 return Some((key.clone(), value.clone()));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_read_before_a_write_is_not_read_after_it() {
+        let mut base = MemoryState::default();
+        for key in 0..40u8 {
+            base.0.insert(vec![key], vec![key]);
+        }
+        let mut scratch = Scratch::short_lived(&base);
+        for _ in 0..2 {
+            for key in 0..50u8 {
+                assert_eq!(scratch.get(&[key]), (key < 40).then(|| vec![key]));
+            }
+        }
+        scratch.put(vec![49], vec![1]);
+        scratch.put(vec![39], vec![2]);
+        scratch.delete(vec![38]);
+        let found = [49, 39, 38, 37].map(|key| scratch.get(&[key]));
+        assert_eq!(found, [Some(vec![1]), Some(vec![2]), None, Some(vec![37])]);
+        let all = scratch.range(&[37], &[60]).map(|(key, _)| key[0]).collect::<Vec<_>>();
+        assert_eq!(all, [37, 39, 49]);
     }
 }

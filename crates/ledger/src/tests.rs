@@ -2,6 +2,7 @@
 //! beside it.
 
 mod bytes;
+pub(crate) mod chain;
 mod golden;
 mod random;
 mod refusals;

@@ -1,18 +1,28 @@
 //! Reading the state: typed look-ups for the API. Everything is `O(log n)` or in proportion to
-//! what is returned, but [`providers`] and [`quote`], which look at every provider or host.
+//! what is returned, but [`providers`], [`auditors`], [`concentration`], [`stakers`],
+//! [`proposals`] and [`quote`], which look at all there are.
 
 use crate::{
     Head, Params, State, Supply,
-    account::Account,
-    dispute::Dispute,
+    account::{Account, Authority, DelegatedKey},
+    auditor,
+    bond::{Bond, Duty, DutyKind},
+    dispute::{Challenge, Dispute},
     escrow::Escrow,
     job::Job,
     keys::{self, Index, Key, Record},
-    market::{Lease, Offers, Order},
-    provider::{Host, Provider, risk},
+    market::{Bid, Lease, Offers, Order, TenantConduct},
+    neutrality::{self, Concentration},
+    provider::{self, Host, Provider, risk},
+    stake::{Delegation, Unbonding, Validator},
+    vote::{Ballot, Proposal},
 };
 use muster_market::{Explanation, Terms, explain};
-use muster_types::{AccountId, DisputeId, EscrowId, HostId, JobId, LeaseId, OrderId};
+use muster_types::{
+    AccountId, Amount, DisputeId, EscrowId, HostId, JobId, LeaseId, Millis, OrderId, ProposalId,
+    UnbondingId,
+};
+use std::collections::BTreeMap;
 
 /// Where the chain is; `None` before genesis.
 #[must_use]
@@ -42,6 +52,28 @@ pub fn supply(state: &dyn State) -> Supply {
 #[must_use]
 pub fn account(state: &dyn State, id: &AccountId) -> Option<Account> {
     keys::ACCOUNTS.get(state, id)
+}
+
+/// Who acts for an account beside its own key, or instead of it.
+#[must_use]
+pub fn authority(state: &dyn State, id: &AccountId) -> Authority {
+    keys::AUTHORITIES.get(state, id).unwrap_or_default()
+}
+
+/// What a key may do for an account.
+#[must_use]
+pub fn delegated_key(
+    state: &dyn State,
+    account: &AccountId,
+    key: &AccountId,
+) -> Option<DelegatedKey> {
+    keys::KEYS.get(state, &(*account, *key))
+}
+
+/// The keys that an account has delegated to, in order, expired ones included.
+#[must_use]
+pub fn delegated_keys(state: &dyn State, account: &AccountId) -> Vec<(AccountId, DelegatedKey)> {
+    keys::KEYS.scan(state, account, None).map(|((_, key), record)| (key, record)).collect()
 }
 
 /// A provider.
@@ -78,6 +110,12 @@ pub fn hosts(state: &dyn State, provider: &AccountId) -> Vec<(u32, Host)> {
 #[must_use]
 pub fn order(state: &dyn State, id: &OrderId) -> Option<Order> {
     keys::ORDERS.get(state, id)
+}
+
+/// A tenant's conduct, for providers to see whom they serve; all zeros for who never leased.
+#[must_use]
+pub fn tenant_conduct(state: &dyn State, tenant: &AccountId) -> TenantConduct {
+    keys::TENANTS.get(state, tenant).unwrap_or_default()
 }
 
 /// A lease.
@@ -184,6 +222,25 @@ pub fn open_disputes(state: &dyn State) -> Vec<(DisputeId, Dispute)> {
     due.filter_map(|((_, id), ())| dispute(state, &id).map(|record| (id, record))).collect()
 }
 
+/// A challenge.
+#[must_use]
+pub fn challenge(state: &dyn State, id: &DisputeId) -> Option<Challenge> {
+    keys::CHALLENGES.get(state, id)
+}
+
+/// All challenges of a lease.
+#[must_use]
+pub fn challenges_of_lease(state: &dyn State, lease: &LeaseId) -> Vec<(DisputeId, Challenge)> {
+    indexed(state, keys::CHALLENGES_BY_LEASE, *lease, None).collect()
+}
+
+/// The challenges that are open, the first to run out of time first.
+#[must_use]
+pub fn open_challenges(state: &dyn State) -> Vec<(DisputeId, Challenge)> {
+    let due = keys::CHALLENGES_DUE.scan(state, &(), None);
+    due.filter_map(|((_, id), ())| challenge(state, &id).map(|record| (id, record))).collect()
+}
+
 /// The orders that wait for offers, oldest first.
 #[must_use]
 pub fn waiting_orders(state: &dyn State) -> Vec<(OrderId, Order)> {
@@ -200,4 +257,113 @@ pub fn quote(state: &dyn State, terms: &Terms) -> Explanation {
     let everybody = |_: &muster_market::HostView| true;
     let book = Offers::new(state, &params, height, &everybody);
     explain(&book, terms, &params.rules(), now)
+}
+
+/// A validator's stake; `None` for an account that never registered as one, in the committee
+/// ([`validators`]) or not.
+#[must_use]
+pub fn validator(state: &dyn State, id: &AccountId) -> Option<Validator> {
+    keys::STAKERS.get(state, id)
+}
+
+/// Everybody who registered as a validator, by account.
+#[must_use]
+pub fn stakers(state: &dyn State) -> Vec<(AccountId, Validator)> {
+    keys::STAKERS.scan(state, &(), None).collect()
+}
+
+/// The stake of all active validators, own and delegated, `mst`.
+#[must_use]
+pub fn stake_total(state: &dyn State) -> Amount {
+    keys::STAKE.get(state, &()).unwrap_or_default()
+}
+
+/// What an account delegates, by validator. Its worth is [`Validator::worth`].
+#[must_use]
+pub fn delegations_of(state: &dyn State, delegator: &AccountId) -> Vec<(AccountId, Delegation)> {
+    let all = keys::DELEGATIONS.scan(state, delegator, None);
+    all.map(|((_, validator), delegation)| (validator, delegation)).collect()
+}
+
+/// What others delegate to a validator, by delegator.
+#[must_use]
+pub fn delegations_to(state: &dyn State, validator: &AccountId) -> Vec<(AccountId, Delegation)> {
+    let all = keys::DELEGATIONS_BY_VALIDATOR.scan(state, validator, None);
+    all.filter_map(|((_, delegator), ())| {
+        let delegation = keys::DELEGATIONS.get(state, &(delegator, *validator));
+        delegation.map(|delegation| (delegator, delegation))
+    })
+    .collect()
+}
+
+/// What an account unbonds. Its worth is [`Validator::unbonding_worth`].
+#[must_use]
+pub fn unbondings_of(state: &dyn State, owner: &AccountId) -> Vec<(UnbondingId, Unbonding)> {
+    indexed(state, keys::UNBONDINGS_BY_OWNER, *owner, None).collect()
+}
+
+/// A proposal.
+#[must_use]
+pub fn proposal(state: &dyn State, id: &ProposalId) -> Option<Proposal> {
+    keys::PROPOSALS.get(state, id)
+}
+
+/// Every proposal, by id.
+#[must_use]
+pub fn proposals(state: &dyn State) -> Vec<(ProposalId, Proposal)> {
+    keys::PROPOSALS.scan(state, &(), None).collect()
+}
+
+/// The votes on a proposal that is not tallied yet, by voter.
+#[must_use]
+pub fn ballots(state: &dyn State, proposal: &ProposalId) -> Vec<(AccountId, Ballot)> {
+    let all = keys::BALLOTS.scan(state, proposal, None);
+    all.map(|((_, voter), ballot)| (voter, ballot)).collect()
+}
+/// An account's bond; nothing at all where it never had one.
+#[must_use]
+pub fn bond(state: &dyn State, account: &AccountId) -> Bond {
+    keys::BONDS.get(state, account).unwrap_or_default()
+}
+
+/// The duties that an account has registered, those that it is leaving included.
+#[must_use]
+pub fn duties(state: &dyn State, account: &AccountId) -> Vec<Duty> {
+    keys::DUTIES.scan(state, account, None).map(|(_, duty)| duty).collect()
+}
+
+/// The registered auditors and since when they are (block time), by account.
+#[must_use]
+pub fn auditors(state: &dyn State) -> Vec<(AccountId, Millis)> {
+    keys::DUTIES
+        .scan(state, &(), None)
+        .filter(|(_, duty)| duty.kind == DutyKind::Auditor && duty.leaving.is_none())
+        .map(|((account, _), duty)| (account, duty.since))
+        .collect()
+}
+
+/// What auditors have signed about a provider and what holds now, by auditor.
+#[must_use]
+pub fn signed(
+    state: &dyn State,
+    provider: &AccountId,
+) -> BTreeMap<AccountId, BTreeMap<String, String>> {
+    auditor::signed(state, provider)
+}
+
+/// Who operates a provider: itself, unless both it and another account say otherwise.
+#[must_use]
+pub fn operator_of(state: &dyn State, provider: &AccountId) -> AccountId {
+    provider::operator_of(state, provider)
+}
+
+/// How far the market is in few hands: a lower bound.
+#[must_use]
+pub fn concentration(state: &dyn State) -> Concentration {
+    neutrality::concentration(state)
+}
+/// The bids on an order, by host.
+#[must_use]
+pub fn bids_of_order(state: &dyn State, order: &OrderId) -> Vec<(HostId, Bid)> {
+    keys::BIDS.scan(state, order, None).map(|((_, host), bid)| (host, bid)).collect()
 }

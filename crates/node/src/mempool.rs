@@ -1,14 +1,15 @@
 //! What waits to be put into a block.
 //!
-//! The pool is bounded in transactions, bytes, and transactions per account, and holds at most
-//! one transaction per account and nonce. [`TxPool::take`] hands out candidates without removing
-//! them: a transaction leaves when it is final, rejected by the ledger, expired, or replaced by
-//! one with the same nonce and a higher fee, and its submitter is told which. The pool is memory
-//! only: after a restart it is empty.
+//! The pool is bounded in transactions, bytes, and transactions per lane, and holds at most one
+//! transaction per lane and nonce. A [`Lane`] is an account's own nonces, or those of a key or of
+//! members that sign for it, so that nobody crowds out an account by naming it. [`TxPool::take`]
+//! hands out candidates without removing them: a transaction leaves when it is final, rejected by
+//! the ledger, expired, or replaced by one with the same nonce and a higher fee, and its submitter
+//! is told which. The pool is memory only: after a restart it is empty.
 
 use bytes::Bytes;
 use muster_ledger::{Reject, Tx};
-use muster_types::{AccountId, Amount, Hash, KeyError, MAX_TX_BYTES, Millis, TxId, codec};
+use muster_types::{Amount, Hash, KeyError, Lane, MAX_TX_BYTES, Millis, TxId};
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BinaryHeap, btree_map::Entry as MapEntry},
@@ -26,7 +27,7 @@ pub struct PoolLimits {
     pub max_txs: usize,
     /// The most bytes of encoded transactions.
     pub max_bytes: usize,
-    /// The most transactions of one account.
+    /// The most transactions of one account, or of one key that signs for it.
     pub max_per_account: usize,
 }
 
@@ -131,7 +132,7 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Pool {
     entries: BTreeMap<TxId, Entry>,
-    accounts: BTreeMap<AccountId, BTreeMap<u64, TxId>>,
+    lanes: BTreeMap<Lane, BTreeMap<u64, TxId>>,
     bytes: usize,
     arrivals: u64,
 }
@@ -165,7 +166,8 @@ impl TxPool {
     /// [`PoolReject`] where the pool does not want it. Whether the ledger will accept it is
     /// known only from its outcome.
     pub fn submit(&self, tx: Tx) -> Result<Submission, PoolReject> {
-        let encoded = Bytes::from(codec::encode(&tx));
+        let bytes = tx.encoded();
+        let encoded = Bytes::copy_from_slice(bytes.wire());
         if encoded.len() > MAX_TX_BYTES {
             return Err(PoolReject::TooLarge { bytes: encoded.len() });
         }
@@ -173,16 +175,16 @@ impl TxPool {
             let (given, expected) = (tx.envelope.chain, self.0.chain);
             return Err(PoolReject::WrongChain { given, expected });
         }
-        tx.verify().map_err(PoolReject::Signature)?;
+        tx.verify_encoded(&bytes).map_err(PoolReject::Signature)?;
         let (sender, outcome) = oneshot::channel();
-        let candidate = Candidate { id: tx.id(), tx, encoded };
+        let candidate = Candidate { id: bytes.id(), tx, encoded };
         let id = candidate.id;
         self.lock().insert(candidate, sender, &self.0.limits)?;
         self.0.arrived.notify_one();
         Ok(Submission { id, outcome })
     }
 
-    /// Hands out candidates for a block: of the accounts' next transactions by nonce the one with
+    /// Hands out candidates for a block: of the lanes' next transactions by nonce the one with
     /// the highest fee first, then the one that came first. Leaves out those that `skip` knows.
     /// All of them stay in the pool.
     #[must_use]
@@ -225,11 +227,10 @@ impl TxPool {
         let mut pool = self.lock();
         for (index, (tx, id)) in txs.into_iter().enumerate() {
             pool.remove(&id, &TxOutcome::Final { height, block, index });
-            let envelope = &tx.envelope;
             let rival = pool
-                .accounts
-                .get(&envelope.signer)
-                .and_then(|nonces| nonces.get(&envelope.nonce))
+                .lanes
+                .get(&tx.lane())
+                .and_then(|nonces| nonces.get(&tx.envelope.nonce))
                 .copied();
             if let Some(rival) = rival {
                 pool.remove(&rival, &TxOutcome::Replaced);
@@ -308,8 +309,8 @@ impl Pool {
             return Ok(());
         }
         let envelope = &candidate.tx.envelope;
-        let (signer, nonce, fee) = (envelope.signer, envelope.nonce, envelope.max_fee);
-        let rival = self.accounts.get(&signer).and_then(|nonces| nonces.get(&nonce)).copied();
+        let (lane, nonce, fee) = (candidate.tx.lane(), envelope.nonce, envelope.max_fee);
+        let rival = self.lanes.get(&lane).and_then(|nonces| nonces.get(&nonce)).copied();
         match rival {
             Some(rival) if self.fee(&rival) >= fee => {
                 return Err(PoolReject::NonceTaken { nonce });
@@ -322,7 +323,7 @@ impl Pool {
         }
         self.arrivals = self.arrivals.saturating_add(1);
         self.bytes = self.bytes.saturating_add(candidate.encoded.len());
-        self.accounts.entry(signer).or_default().insert(nonce, candidate.id);
+        self.lanes.entry(lane).or_default().insert(nonce, candidate.id);
         let entry =
             Entry { arrival: self.arrivals, proposed: None, watchers: vec![watcher], candidate };
         self.entries.insert(entry.candidate.id, entry);
@@ -330,8 +331,7 @@ impl Pool {
     }
 
     fn check_room(&self, candidate: &Candidate, limits: &PoolLimits) -> Result<(), PoolReject> {
-        let signer = &candidate.tx.envelope.signer;
-        if self.accounts.get(signer).map_or(0, BTreeMap::len) >= limits.max_per_account {
+        if self.lanes.get(&candidate.tx.lane()).map_or(0, BTreeMap::len) >= limits.max_per_account {
             return Err(PoolReject::AccountFull { limit: limits.max_per_account });
         }
         if self.entries.len() >= limits.max_txs
@@ -349,9 +349,9 @@ impl Pool {
     fn remove(&mut self, id: &TxId, outcome: &TxOutcome) {
         let Some(entry) = self.entries.remove(id) else { return };
         self.bytes = self.bytes.saturating_sub(entry.candidate.encoded.len());
-        let envelope = &entry.candidate.tx.envelope;
-        if let MapEntry::Occupied(mut nonces) = self.accounts.entry(envelope.signer) {
-            nonces.get_mut().remove(&envelope.nonce);
+        let tx = &entry.candidate.tx;
+        if let MapEntry::Occupied(mut nonces) = self.lanes.entry(tx.lane()) {
+            nonces.get_mut().remove(&tx.envelope.nonce);
             if nonces.get().is_empty() {
                 nonces.remove();
             }
@@ -368,34 +368,34 @@ impl Pool {
         max_txs: usize,
         skip: impl Fn(&TxId) -> bool,
     ) -> Vec<Candidate> {
-        // The next transaction of every account; popping one brings up the account's next.
+        // The next transaction of every lane; popping one brings up the lane's next.
         let rank = |id: &TxId| {
             let entry = &self.entries[id];
             (entry.candidate.tx.envelope.max_fee, Reverse(entry.arrival), *id)
         };
         let mut queues = BTreeMap::new();
         let mut heads = BinaryHeap::new();
-        for (account, nonces) in &self.accounts {
+        for (lane, nonces) in &self.lanes {
             let mut queue = nonces.values().filter(|id| !skip(id));
             if let Some(id) = queue.next() {
-                heads.push((rank(id), *account));
-                queues.insert(*account, queue);
+                heads.push((rank(id), *lane));
+                queues.insert(*lane, queue);
             }
         }
         let mut taken = Vec::new();
         let mut bytes = 0_usize;
-        while let Some(((_, _, id), account)) = heads.pop() {
+        while let Some(((_, _, id), lane)) = heads.pop() {
             let candidate = &self.entries[&id].candidate;
             if taken.len() >= max_txs {
                 break;
             }
             if bytes.saturating_add(candidate.encoded.len()) > max_bytes {
-                continue; // Without this one the account's later ones cannot go either.
+                continue; // Without this one the lane's later ones cannot go either.
             }
             bytes = bytes.saturating_add(candidate.encoded.len());
             taken.push(candidate.clone());
-            if let Some(next) = queues.get_mut(&account).and_then(Iterator::next) {
-                heads.push((rank(next), account));
+            if let Some(next) = queues.get_mut(&lane).and_then(Iterator::next) {
+                heads.push((rank(next), lane));
             }
         }
         taken

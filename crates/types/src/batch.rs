@@ -5,12 +5,12 @@ use rand_core::{TryCryptoRng, TryRng};
 use std::convert::Infallible;
 
 /// One signature to check: who signed what.
-#[derive(Clone, Debug)]
-pub struct Signing {
+#[derive(Clone, Copy, Debug)]
+pub struct Signing<'a> {
     /// Who is said to have signed.
     pub account: AccountId,
     /// What was signed, domain included.
-    pub message: Vec<u8>,
+    pub message: &'a [u8],
     /// The signature.
     pub signature: Signature,
 }
@@ -22,7 +22,7 @@ pub struct Signing {
 ///
 /// # Errors
 /// The index of the first one that is not valid.
-pub fn verify_batch(signings: &[Signing]) -> Result<(), usize> {
+pub fn verify_batch(signings: &[Signing<'_>]) -> Result<(), usize> {
     let mut batch = ed25519_zebra::batch::Verifier::new();
     let mut seed = blake3::Hasher::new_derive_key("muster signature batch v1");
     for Signing { account, message, signature } in signings {
@@ -36,8 +36,7 @@ pub fn verify_batch(signings: &[Signing]) -> Result<(), usize> {
     if batch.verify(Factors(seed.finalize_xof())).is_ok() {
         return Ok(());
     }
-    let wrong =
-        |signing: &Signing| signing.account.verify(&signing.message, &signing.signature).is_err();
+    let wrong = |one: &Signing<'_>| one.account.verify(one.message, &one.signature).is_err();
     signings.iter().position(wrong).map_or(Ok(()), Err)
 }
 
@@ -74,16 +73,17 @@ mod tests {
 
     #[test]
     fn a_batch_names_the_first_culprit() {
-        let mut signings: Vec<Signing> = (0..20u8)
-            .map(|seed| {
+        let messages: Vec<Vec<u8>> = (0..20u8).map(|seed| vec![seed; usize::from(seed)]).collect();
+        let mut signings: Vec<Signing<'_>> = (0..20u8)
+            .zip(&messages)
+            .map(|(seed, message)| {
                 let key = SecretKey::from_seed([seed; 32]);
-                let message = vec![seed; usize::from(seed)];
-                Signing { account: key.account(), signature: key.sign(&message), message }
+                Signing { account: key.account(), signature: key.sign(message), message }
             })
             .collect();
         assert_eq!(verify_batch(&[]), Ok(()));
         assert_eq!(verify_batch(&signings), Ok(()));
-        signings[17].message.push(1);
+        signings[17].message = &[1];
         signings[11].signature.0[3] ^= 1;
         assert_eq!(verify_batch(&signings), Err(11));
         signings[4].account = AccountId::default();

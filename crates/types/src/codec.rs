@@ -33,6 +33,14 @@ pub fn encode<T: BorshSerialize + ?Sized>(value: &T) -> Vec<u8> {
     borsh::to_vec(value).expect("borsh into a Vec fails only above 4 GiB")
 }
 
+/// Appends the encoding of `value`.
+///
+/// # Panics
+/// As [`encode`].
+pub fn append<T: BorshSerialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
+    value.serialize(out).expect("borsh into a Vec fails only above 4 GiB");
+}
+
 /// Decodes a whole value from at most `limit` bytes; trailing bytes are an error.
 ///
 /// # Errors

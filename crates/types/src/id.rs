@@ -83,6 +83,15 @@ id!(
     DisputeId
 );
 
+id!(
+    /// Stake that is unbonding: derived from the transaction that started it.
+    UnbondingId
+);
+id!(
+    /// A proposal: derived from the transaction that made it.
+    ProposalId
+);
+
 macro_rules! derived_from_tx {
     ($name:ident, $domain:literal) => {
         impl $name {
@@ -99,6 +108,8 @@ derived_from_tx!(OrderId, "muster order id v1");
 derived_from_tx!(EscrowId, "muster escrow id v1");
 derived_from_tx!(JobId, "muster job id v1");
 derived_from_tx!(DisputeId, "muster dispute id v1");
+derived_from_tx!(UnbondingId, "muster unbonding id v1");
+derived_from_tx!(ProposalId, "muster proposal id v1");
 
 impl LeaseId {
     /// The id of the `index`-th lease that `order` is granted, counted over the order's life.

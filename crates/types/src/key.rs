@@ -12,6 +12,9 @@ pub enum KeyError {
     /// The signature does not match.
     #[error("the signature does not match its account and message")]
     Signature,
+    /// Members' signatures that are not sorted by key, name a key twice, or are none or too many.
+    #[error("the members' signatures must be 1 to 16, sorted by key, one of each key")]
+    Members,
 }
 
 /// An ed25519 signature (64 bytes); hex in text.

@@ -20,12 +20,17 @@ mod tx;
 
 pub use batch::{Signing, verify_batch};
 pub use hash::Hash;
-pub use id::{AccountId, DisputeId, EscrowId, HostId, JobId, LeaseId, OrderId, ParseIdError};
+pub use id::{
+    AccountId, DisputeId, EscrowId, HostId, JobId, LeaseId, OrderId, ParseIdError, ProposalId,
+    UnbondingId,
+};
 pub use key::{KeyError, SecretKey, Signature};
 pub use money::{Amount, Asset, ParseAmountError, Rate, Shares};
 pub use resources::{Gpu, GpuRequest, Resources};
 pub use time::Millis;
-pub use tx::{Envelope, MAX_TX_BYTES, Signed, TxId};
+pub use tx::{
+    Auth, Encoded, Envelope, KeySignature, Lane, MAX_SIGNATURES, MAX_TX_BYTES, Signed, TxId,
+};
 
 #[cfg(test)]
 mod tests;

@@ -86,6 +86,84 @@ fn a_signed_envelope_survives_the_wire_and_no_changed_byte_does() {
 }
 
 #[test]
+fn a_signature_is_good_only_as_what_it_was_given_for() {
+    let keys: Vec<SecretKey> = (1..=17).map(|seed| SecretKey::from_seed([seed; 32])).collect();
+    let envelope = Envelope {
+        chain: Hash::ZERO,
+        signer: keys[0].account(),
+        nonce: 0,
+        max_fee: Amount::ZERO,
+        expires: Millis::MAX,
+        action: vec![1u8],
+    };
+    let auth = |auth| Signed { envelope: envelope.clone(), auth }.verify();
+    let own = envelope.clone().sign(&keys[0]);
+    let by_key = envelope.clone().sign_as(&keys[0]);
+    let member = envelope.sign_member(&keys[0]);
+    let Auth::Own(signature) = own.auth else { panic!() };
+    let Auth::Key(key) = by_key.auth else { panic!() };
+    assert_eq!((auth(own.auth.clone()), auth(by_key.auth.clone())), (Ok(()), Ok(())));
+    assert_eq!(auth(Auth::Members(vec![member])), Ok(()));
+    let as_key = KeySignature { key: keys[0].account(), signature };
+    for mixed in [
+        Auth::Own(key.signature),
+        Auth::Own(member.signature),
+        Auth::Key(as_key),
+        Auth::Key(member),
+        Auth::Members(vec![as_key]),
+        Auth::Members(vec![key]),
+    ] {
+        assert_eq!(auth(mixed.clone()), Err(KeyError::Signature), "{mixed:?}");
+    }
+
+    let gathered = |count: usize| {
+        let members = keys[..count].iter().map(|key| envelope.sign_member(key)).collect();
+        envelope.clone().gather(members)
+    };
+    assert_eq!(gathered(16).verify(), Ok(()));
+    for count in [0, 17] {
+        assert_eq!(gathered(count).verify(), Err(KeyError::Members), "{count}");
+    }
+    let Auth::Members(mut members) = gathered(3).auth else { panic!() };
+    members.swap(0, 1);
+    assert_eq!(auth(Auth::Members(members)), Err(KeyError::Members));
+    assert_eq!(auth(Auth::Members(vec![member, member])), Err(KeyError::Members));
+    let mut bad = gathered(3);
+    let Auth::Members(members) = &mut bad.auth else { panic!() };
+    members[2].signature.0[5] ^= 1;
+    assert_eq!(bad.verify(), Err(KeyError::Signature));
+
+    let mut lanes = [own.lane(), by_key.lane(), gathered(1).lane(), gathered(2).lane()].to_vec();
+    lanes.push(envelope.clone().sign_as(&keys[1]).lane());
+    lanes.sort_unstable();
+    lanes.dedup();
+    assert_eq!(lanes.len(), 5);
+}
+
+#[test]
+fn the_bytes_of_a_transaction_are_its_encoding() {
+    let key = SecretKey::from_seed([7; 32]);
+    let envelope = Envelope {
+        chain: Hash::ZERO,
+        signer: key.account(),
+        nonce: 1,
+        max_fee: Amount::ZERO,
+        expires: Millis::MAX,
+        action: vec![1u8, 2],
+    };
+    let members = vec![envelope.sign_member(&key)];
+    for signed in
+        [envelope.clone().sign(&key), envelope.clone().sign_as(&key), envelope.gather(members)]
+    {
+        let encoded = signed.encoded();
+        assert_eq!(encoded.wire(), codec::encode(&signed));
+        assert_eq!(encoded.message()[16..], codec::encode(&signed.envelope));
+        assert_eq!(encoded.id(), signed.id());
+        assert_eq!(Signed::decode(encoded.wire()), Ok(signed));
+    }
+}
+
+#[test]
 fn a_hostile_length_prefix_allocates_nothing() {
     let bytes = [255u8, 255, 255, 255, 1];
     assert!(codec::decode::<Vec<u64>>(&bytes, 64).is_err());

@@ -5,6 +5,11 @@
 //! [`sample`] which tasks another provider runs again. Where two results differ, who is right is
 //! settled by running the task once more.
 //!
+//! A provider of a chain that anybody can dispute commits to every state instead ([`Chain`]);
+//! [`Game`] finds the first step on which two parties disagree.
+//!
+//! How much a provider must have at stake for cheating not to pay is [`stake_floor`].
+//!
 //! ```
 //! use muster_types::{Hash, JobId, merkle};
 //! use muster_verify::task_leaf;
@@ -22,8 +27,12 @@
     deny(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::float_arithmetic)
 )]
 
+mod bisect;
 mod commit;
+mod economics;
 mod sampling;
 
-pub use commit::{data_listing, data_listing_hash, task_leaf};
-pub use sampling::{BPS, is_sampled, sample};
+pub use bisect::{ARITY, BadMove, Game, Opening, Step, Turn, rounds_max};
+pub use commit::{Chain, data_listing, data_listing_hash, task_leaf};
+pub use economics::stake_floor;
+pub use sampling::{BPS, falls_below, is_sampled, sample};

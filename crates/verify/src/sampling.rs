@@ -14,14 +14,16 @@ const DRAW: &str = "muster sample draw v1";
 /// Whether task `index` of `job` is sampled at `rate_bps` hundredths of a per cent; from
 /// [`BPS`] on, every task is.
 ///
-/// The draw is the first 8 bytes of a hash, little-endian, as a fraction of 2^64; the task is
-/// sampled where `draw x 10_000 < rate_bps x 2^64`.
+/// The draw is [`falls_below`] of a hash over the three.
 #[must_use]
 pub fn is_sampled(seed: &Hash, job: &JobId, index: u64, rate_bps: u32) -> bool {
-    if rate_bps == 0 || rate_bps >= BPS {
-        return rate_bps > 0;
-    }
-    let hash = Hash::of(DRAW, &[seed.as_bytes(), job.as_bytes(), &index.to_le_bytes()]);
+    falls_below(&Hash::of(DRAW, &[seed.as_bytes(), job.as_bytes(), &index.to_le_bytes()]), rate_bps)
+}
+
+/// Whether the fraction of 2^64 that the first 8 bytes of `hash` are, little-endian, is below
+/// `rate_bps` hundredths of a per cent: exactly, and so for all hashes from [`BPS`] on.
+#[must_use]
+pub fn falls_below(hash: &Hash, rate_bps: u32) -> bool {
     let Some(first) = hash.as_bytes().first_chunk() else { return false };
     let draw = u128::from(u64::from_le_bytes(*first));
     // Below 2^64 x 10^4 on both sides: neither product saturates.
@@ -49,6 +51,28 @@ mod tests {
         assert_eq!(sample(&seed, &job, 5, BPS), [0, 1, 2, 3, 4]);
         assert_eq!(sample(&seed, &job, 3, u32::MAX), [0, 1, 2]);
         assert!(sample(&seed, &job, 0, BPS).is_empty());
+    }
+
+    #[test]
+    fn a_hash_falls_below_a_rate_exactly() {
+        let hash = |draw: u64| {
+            let mut bytes = [0xff; 32];
+            bytes[..8].copy_from_slice(&draw.to_le_bytes());
+            Hash(bytes)
+        };
+        // A quarter of 2^64 is 2^62.
+        let table = [
+            (0, 0, false),
+            (0, 1, true),
+            ((1 << 62) - 1, 2_500, true),
+            (1 << 62, 2_500, false),
+            (u64::MAX, BPS - 1, false),
+            (u64::MAX, BPS, true),
+            (u64::MAX, u32::MAX, true),
+        ];
+        for (draw, rate, below) in table {
+            assert_eq!(falls_below(&hash(draw), rate), below, "{draw} at {rate}");
+        }
     }
 
     #[test]

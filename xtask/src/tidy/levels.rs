@@ -18,7 +18,8 @@ const HOUSE: &[(u8, &[&str])] = &[
 ];
 
 /// The arrows that may stay on one level.
-const SAME_LEVEL: &[(&str, &str)] = &[("ledger", "market"), ("spec", "market")];
+const SAME_LEVEL: &[(&str, &str)] =
+    &[("ledger", "market"), ("ledger", "verify"), ("spec", "market")];
 
 /// Crates that see the whole house in every way: they only exist while we develop.
 const SEES_ALL: &[&str] = &["sim"];

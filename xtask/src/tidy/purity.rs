@@ -64,6 +64,13 @@ const FORBIDDEN_PATHS: &[(&str, &str)] = &[
     ("std::io::stderr", "standard error"),
 ];
 
+/// The files that may name one of these all the same, and why the crate stays pure.
+const ALLOWED: &[(&str, &str)] = &[
+    // Scoped threads that only check signatures: they end with the call, and its result is the
+    // same for any number of them.
+    ("crates/ledger/src/block/execute.rs", "std::thread"),
+];
+
 /// Asks cargo what each pure crate is built from and reports what is not pure.
 pub(super) fn check_dependencies() -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
@@ -118,6 +125,9 @@ pub(super) fn check_sources(tree: &Tree) -> Vec<Finding> {
             }
         };
         for named in source::paths(&tokens).iter().filter(|named| !named.test) {
+            if ALLOWED.contains(&(path, named.text.as_str())) {
+                continue;
+            }
             if let Some(what) = forbidden(&named.text) {
                 let message = format!("`{name}` is pure and names {what}: `{}`", named.text);
                 findings.push(Finding::line(path, named.line, message));

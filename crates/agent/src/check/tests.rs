@@ -1,6 +1,6 @@
 use super::*;
 use crate::testing::{TENANT, job as some_job, lease, slot};
-use muster_ledger::market::{CloseReason, LeaseStatus};
+use muster_ledger::market::{CloseReason, LeaseStatus, Serving};
 use muster_types::{Hash, JobId, LeaseId, Millis};
 use std::collections::BTreeMap;
 
@@ -35,11 +35,13 @@ fn reason(result: Result<(), Denial>) -> String {
 fn only_the_tenant_of_an_open_lease_is_served() {
     let closed =
         |settled| LeaseStatus::Closed { reason: CloseReason::TenantClosed, at: Millis(1), settled };
-    let stalled = LeaseStatus::Stalled { since: Millis(1) };
+    let stalled = LeaseStatus::Stalled { since: Millis(1), was: Serving::Active };
     for (status, peer, expected) in [
         (LeaseStatus::Granted, TENANT, "served"),
         (LeaseStatus::Active, TENANT, "served"),
         (stalled, TENANT, "served"),
+        (LeaseStatus::Updating { since: Millis(1) }, TENANT, "served"),
+        (LeaseStatus::Reclaiming { until: Millis(1) }, TENANT, "served"),
         (closed(false), TENANT, "the lease is over"),
         (LeaseStatus::Granted, STRANGER, "another tenant's"),
         (LeaseStatus::Active, STRANGER, "another tenant's"),

@@ -75,7 +75,7 @@ fn what_was_synced_survives_a_kill() {
         journal.record(&result(A, index, blob(1))).unwrap();
     }
     journal.sync().unwrap();
-    let committed = Committed { root: blob(3), count: 3 };
+    let committed = Committed { root: blob(3), count: 3, fuel: 9 };
     journal.set_committed(A, committed).unwrap();
     // Written, but not durable: it may be there or not, the rest must be.
     journal.record(&result(A, 4, blob(1))).unwrap();

@@ -7,7 +7,7 @@ mod world;
 use muster_agent::{Agent, AgentError, SimulatedFault};
 use muster_api::provider::{ALPN, Request, Response, refusal};
 use muster_fabric::{CallError, RefusalCode};
-use muster_ledger::{Action, Event, dispute::Claim, job::JobKind, view};
+use muster_ledger::{Action, Event, dispute::Claim, job::JobKind, market::CloseReason, view};
 use muster_types::{Hash, LeaseId, merkle};
 use muster_verify::{data_listing_hash, task_leaf};
 use std::collections::BTreeMap;
@@ -111,9 +111,6 @@ async fn requests_that_may_not_be_served_are_refused_and_harm_nobody() {
     assert_eq!(commit.unwrap(), Response::Committed { root: Hash::ZERO, count: 0 });
 
     let mut bad = good.clone();
-    bad.module = tenant.give(b"no module at all").await;
-    assert_eq!(code(tenant.call(&addr, prepare(bad)).await), refusal::BAD_MODULE);
-    let mut bad = good.clone();
     bad.module = tenant.give(&vec![0; 3 << 20]).await;
     assert_eq!(code(tenant.call(&addr, prepare(bad)).await), refusal::NOT_FETCHED);
     let mut bad = good.clone();
@@ -137,6 +134,25 @@ async fn requests_that_may_not_be_served_are_refused_and_harm_nobody() {
     let answer = tenant.run(&addr, &job, (39, 2), &[b"x", b"y"]).await;
     assert_eq!(code(answer), refusal::BAD_REQUEST);
     assert_eq!(claims(tenant.run(&addr, &job, (39, 1), &[b"x"]).await).len(), 1);
+    agent.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_module_that_cannot_be_run_ends_its_lease_without_fault() {
+    let (node, dir) = (node().await, tempfile::tempdir().unwrap());
+    let agent = start(&node, dir.path()).await;
+    let addr = agent.addr();
+    let tenant = Tenant::new(&node, TENANT).await;
+    let job = tenant.lease(JobKind::Batch).await;
+    let bad = tenant.preparation(&job, b"no module at all").await;
+    let answer = tenant.call(&addr, Request::Prepare(Box::new(bad))).await;
+    assert_eq!(code(answer), refusal::BAD_MODULE);
+    node.until(|state| view::lease(state, &job.lease).unwrap().status.is_settled()).await;
+    let declined = |event: &Event| {
+        matches!(event, Event::LeaseClosed { reason: CloseReason::Undelivered, .. })
+    };
+    assert_eq!(node.count(declined), 1);
+    assert_eq!(node.count(|event| matches!(event, Event::Slashed { .. })), 0);
     agent.stop().await;
 }
 

@@ -56,6 +56,7 @@ impl Node {
             protocol: PROTOCOL,
             validators: vec![AccountId::default()],
             balances: accounts.iter().map(|account| (*account, balance)).collect(),
+            stakes: BTreeMap::new(),
             params: Params::default(),
         };
         let mut state = MemoryState::default();
@@ -167,7 +168,7 @@ async fn transact(State(chain): App, body: Bytes) -> Response {
         proposer: AccountId::default(),
     };
     let mut block = BlockBuilder::new(&inner.state, context).unwrap();
-    let receipt = match block.push(&tx) {
+    let receipt = match block.push(&tx).cloned() {
         Ok(receipt) => receipt,
         Err(reject) => {
             let status = StatusCode::UNPROCESSABLE_ENTITY;
@@ -196,7 +197,8 @@ async fn provider(State(chain): App, Path(id): Path<String>) -> Response {
     let hosts = view::hosts(&inner.state, &id);
     let hosts = hosts.into_iter().map(|(index, record)| HostView { index, record }).collect();
     let risk_bps = view::risk_bps(&inner.state, &record);
-    Json(ProviderView { id, record, risk_bps, hosts }).into_response()
+    let bond = view::bond(&inner.state, &id);
+    Json(ProviderView { id, record, bond, risk_bps, hosts }).into_response()
 }
 
 async fn order(State(chain): App, Path(id): Path<String>) -> Response {

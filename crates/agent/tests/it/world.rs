@@ -10,6 +10,7 @@ use muster_fabric::{CallError, Fabric, PeerAddr};
 use muster_ledger::{
     Action,
     job::{JobKind, JobSpec, Verification},
+    market::Mode,
 };
 use muster_market::{Prices, Request as Wanted, Terms};
 use muster_sandbox::ChildProgram;
@@ -137,6 +138,8 @@ impl Tenant {
             verification: Verification::None,
             manifest: Hash::ZERO,
             fuel_max: 1_000_000,
+            chain: None,
+            metered: false,
         };
         let id = JobId::derive(&wallet.act(Action::JobOpen { spec }).await.unwrap().tx);
         let request = Wanted { cpu_milli: 2_000, memory_bytes: 256 << 20, ..Wanted::default() };
@@ -147,6 +150,8 @@ impl Tenant {
             terms,
             deadline: Millis::MAX,
             manifest: Hash::ZERO,
+            mode: Mode::Standing,
+            reauction: false,
         };
         let order = OrderId::derive(&wallet.act(order).await.unwrap().tx);
         let order = wallet.client().order(&order).await.unwrap().unwrap();

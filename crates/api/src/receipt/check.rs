@@ -172,13 +172,15 @@ fn check_escrow(receipt: &Receipt, events: &[&Event]) -> Result<()> {
     let place = || "escrow".to_owned();
     ensure(escrow.status == EscrowStatus::Closed, place, "not closed")?;
     let closed = events.iter().any(|event| {
-        matches!(event, Event::EscrowClosed { escrow: closed, deposited, paid, refunded, compensated, .. }
-            if *closed == id && *deposited == escrow.deposited && *paid == escrow.paid
-                && *refunded == escrow.refunded && *compensated == escrow.compensated)
+        matches!(event, Event::EscrowClosed {
+            escrow: closed, deposited, paid, refunded, compensated, fees, ..
+        } if *closed == id && *deposited == escrow.deposited && *paid == escrow.paid
+            && *refunded == escrow.refunded && *compensated == escrow.compensated
+            && *fees == escrow.fees)
     });
     ensure(closed, place, "no block says that it was closed so")?;
-    let balanced = escrow.paid.checked_add(escrow.refunded) == Some(escrow.deposited);
-    ensure(balanced, place, "deposited is not paid and refunded")?;
+    let out = escrow.paid.checked_add(escrow.refunded).and_then(|out| out.checked_add(escrow.fees));
+    ensure(out == Some(escrow.deposited), place, "deposited is not paid, refunded and fees")?;
     let paid = receipt
         .leases
         .iter()

@@ -80,6 +80,8 @@ pub(crate) fn state(status: &LeaseStatus) -> String {
         LeaseStatus::Granted => "granted".to_owned(),
         LeaseStatus::Active => "active".to_owned(),
         LeaseStatus::Stalled { .. } => "stalled".to_owned(),
+        LeaseStatus::Updating { .. } => "updating".to_owned(),
+        LeaseStatus::Reclaiming { .. } => "reclaiming".to_owned(),
         LeaseStatus::Closed { reason, .. } => format!("{reason:?}"),
     }
 }

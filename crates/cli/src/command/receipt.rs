@@ -143,6 +143,7 @@ fn render(receipt: &JobReceipt) -> String {
         ("deposited", format!("{} usd", escrow.deposited)),
         ("paid", format!("{} usd", escrow.paid)),
         ("refunded", format!("{} usd", escrow.refunded)),
+        ("fees", format!("{} usd", escrow.fees)),
         ("compensated", format!("{} usd", escrow.compensated)),
     ]);
     let rows = receipt.leases.iter().map(|lease| {

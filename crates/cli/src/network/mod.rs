@@ -152,6 +152,7 @@ fn new_genesis(dir: &Path, providers: usize, params: Params) -> anyhow::Result<G
         protocol: PROTOCOL,
         validators: vec![validator],
         balances,
+        stakes: BTreeMap::new(),
         params,
     })
 }

@@ -47,7 +47,8 @@ fn the_demo_completes_both_jobs_and_its_sums_hold() {
     let escrow = &demo["escrow"];
     let paid = amount(&escrow["paid_usd"]);
     let back = amount(&escrow["refunded_usd"]);
-    assert_eq!(paid.checked_add(back), Some(amount(&escrow["deposited_usd"])));
+    let out = paid.checked_add(back).and_then(|out| out.checked_add(amount(&escrow["fees_usd"])));
+    assert_eq!(out, Some(amount(&escrow["deposited_usd"])));
     assert!(!amount(&escrow["compensated_usd"]).is_zero(), "{escrow}");
     let providers = demo["providers"].as_array().unwrap();
     let earned = providers.iter().map(|provider| amount(&provider["paid_usd"]));

@@ -48,6 +48,7 @@ fn a_receipt_is_verified_offline_and_any_change_is_found() {
         "/escrow/deposited",
         "/escrow/paid",
         "/escrow/refunded",
+        "/escrow/fees",
         "/leases/0/paid",
         "/leases/0/covered",
         "/leases/0/accrued",

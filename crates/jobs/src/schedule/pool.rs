@@ -109,16 +109,25 @@ impl Schedule {
             CloseReason::ProviderNotReady => "it did not become ready in time",
             CloseReason::ProviderStalled => "its heartbeats stopped",
             CloseReason::ProviderExit => "it left",
+            CloseReason::ReadyRejected => "it was rejected",
+            CloseReason::Undelivered => "it could not run what it was given",
+            CloseReason::Reclaimed => "its machine was reclaimed",
+            CloseReason::OfferEnded => "its offer ended",
         };
         let provider = self.provider(&lease);
         self.leave(lease, text.to_owned(), out);
-        if let (CloseReason::ProviderStalled, Some(provider)) = (reason, provider) {
+        let blameless = matches!(
+            reason,
+            CloseReason::ProviderStalled | CloseReason::Reclaimed | CloseReason::OfferEnded
+        );
+        if let Some(provider) = provider.filter(|_| blameless) {
             self.silent.insert(provider);
         }
     }
 
-    /// When nobody else is left, those that had only fallen silent may serve again, once each: a
-    /// machine or a network that was restarted is back by then. Says whether there is anybody.
+    /// When nobody else is left, those that had only fallen silent, or left as they may, may serve
+    /// again, once each: a machine or a network that was restarted is back by then. Says whether
+    /// there is anybody.
     pub(super) fn forgive(&mut self) -> bool {
         let back: Vec<AccountId> = self
             .silent

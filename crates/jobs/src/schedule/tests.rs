@@ -279,10 +279,13 @@ fn a_check_goes_to_another_provider_than_the_result() {
 
 #[test]
 fn the_tasks_of_a_lost_provider_go_elsewhere_and_a_new_one_is_ordered() {
-    let ends: [fn(LeaseId) -> Event; 3] = [
+    let ends: [fn(LeaseId) -> Event; 6] = [
         |lease| Event::Gone { lease, cause: Cause::Silent("no answer".to_owned()) },
         |lease| Event::Closed { lease, reason: CloseReason::ProviderStalled },
         |lease| Event::Closed { lease, reason: CloseReason::ProviderExit },
+        |lease| Event::Closed { lease, reason: CloseReason::Undelivered },
+        |lease| Event::Closed { lease, reason: CloseReason::Reclaimed },
+        |lease| Event::Closed { lease, reason: CloseReason::OfferEnded },
     ];
     for end in ends {
         let mut desk = Desk::open(rules(JobKind::Batch, 40, &[]));

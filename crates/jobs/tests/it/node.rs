@@ -88,6 +88,7 @@ impl Node {
             protocol: PROTOCOL,
             validators: vec![validator().account()],
             balances: all.map(|account| (account, balance)).collect(),
+            stakes: BTreeMap::new(),
             params: params(),
         };
         let mut state = MemoryState::default();
@@ -160,7 +161,7 @@ impl Chain {
             proposer: validator().account(),
         };
         let mut block = BlockBuilder::new(&inner.state, context).unwrap();
-        let receipt = match tx.map(|tx| block.push(tx)).transpose() {
+        let receipt = match tx.map(|tx| block.push(tx).cloned()).transpose() {
             Ok(receipt) => receipt,
             Err(reject) => {
                 let status = StatusCode::UNPROCESSABLE_ENTITY;
@@ -286,7 +287,8 @@ async fn provider(State(chain): App, Path(id): Path<String>) -> Response {
     found(view::provider(state, &id).map(|record| {
         let hosts = view::hosts(state, &id);
         let hosts = hosts.into_iter().map(|(index, record)| HostView { index, record }).collect();
-        ProviderView { id, risk_bps: view::risk_bps(state, &record), record, hosts }
+        let (bond, risk_bps) = (view::bond(state, &id), view::risk_bps(state, &record));
+        ProviderView { id, record, bond, risk_bps, hosts }
     }))
 }
 

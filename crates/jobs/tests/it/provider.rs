@@ -247,6 +247,7 @@ impl Inner {
     }
 
     async fn commit(&self, lease: LeaseId) -> Result<Response, Refusal> {
+        let mut fuel = 0;
         let leaves: Vec<Hash> = self
             .claims
             .lock()
@@ -254,6 +255,7 @@ impl Inner {
             .iter()
             .filter(|((under, _), _)| *under == lease)
             .map(|(_, claim)| {
+                fuel += claim.result.fuel;
                 let (task, result) = (&claim.task, &claim.result);
                 muster_verify::task_leaf(
                     &task.job,
@@ -266,7 +268,7 @@ impl Inner {
             .collect();
         let (root, count) = (merkle::root(&leaves), leaves.len() as u64);
         if count > 0 {
-            let commit = Action::ResultCommit { lease, root, count };
+            let commit = Action::ResultCommit { lease, root, count, fuel };
             let done = self.wallet.act(commit).await;
             done.map_err(|error| refuse(&error.to_string()))?;
         }

@@ -1,12 +1,19 @@
-//! The envelope: chain, expiry, nonce, fee.
+//! The envelope: chain, expiry, who may act, nonce, fee; and what a delegated key spent.
+//!
+//! | signed by | the account's own key acts | members act |
+//! |---|---|---|
+//! | its own key | acts, among the account's nonces | refused |
+//! | a delegated key | acts within its grant, among its own nonces | the same |
+//! | members | refused | as many as the threshold, all members: act, among the account's nonces |
 
-use super::{Account, NONCE_WINDOW};
+use super::{Account, Authority, DelegatedKey, NONCE_WINDOW};
 use crate::{
     Action, Reject, Tx,
+    block::Stamp,
     ctx::{By, Ctx, Env, sum},
     provider::Provider,
 };
-use muster_types::{Amount, Asset, Envelope, codec};
+use muster_types::{AccountId, Amount, Auth, Envelope, KeySignature};
 
 /// Chain and expiry.
 pub(crate) fn check(env: &Env, envelope: &Envelope<Action>) -> Result<(), Reject> {
@@ -19,19 +26,46 @@ pub(crate) fn check(env: &Env, envelope: &Envelope<Action>) -> Result<(), Reject
     Ok(())
 }
 
+/// A delegated key at work, and the account's free balances before it.
+pub(crate) struct Spender {
+    key: AccountId,
+    usd: Amount,
+    mst: Amount,
+}
+
 /// Uses the nonce and pays the fee: so much for every byte of the signed encoding, and so much
 /// for each of its units. What a provider pays to others counts as fees paid in its conduct.
-pub(crate) fn admit(ctx: &mut Ctx<'_>, tx: &Tx) -> Result<By, Reject> {
-    let signer = tx.envelope.signer;
+pub(crate) fn admit(
+    ctx: &mut Ctx<'_>,
+    tx: &Tx,
+    stamp: &Stamp,
+) -> Result<(By, Option<Spender>), Reject> {
+    let envelope = &tx.envelope;
+    let signer = envelope.signer;
     let mut account: Account = ctx.find(&signer).ok_or(Reject::NoAccount)?;
-    use_nonce(&mut account, tx.envelope.nonce)?;
-    ctx.store(&signer, &account);
-
-    let fee = fee(ctx.env, tx)?;
-    if fee > tx.envelope.max_fee {
-        return Err(Reject::FeeTooHigh { fee, max_fee: tx.envelope.max_fee });
+    let mut spender = None;
+    match &tx.auth {
+        Auth::Key(by) => {
+            use_key(ctx, &signer, &by.key, envelope)?;
+            spender = Some(Spender { key: by.key, usd: account.usd, mst: account.mst });
+        }
+        Auth::Own(_) | Auth::Members(_) => {
+            match &tx.auth {
+                Auth::Members(members) => check_members(ctx, &signer, members)?,
+                _ if account.multisig => return Err(Reject::not_yours("member")),
+                _ => {}
+            }
+            use_nonce(&mut account.nonce, &mut account.nonces_used, envelope.nonce)?;
+        }
     }
-    ctx.debit(&signer, Asset::Usd, fee)?;
+    let fee = fee(ctx.env, tx, stamp)?;
+    if fee > envelope.max_fee {
+        return Err(Reject::FeeTooHigh { fee, max_fee: envelope.max_fee });
+    }
+    let available = account.usd;
+    account.usd =
+        available.checked_sub(fee).ok_or(Reject::InsufficientFunds { needed: fee, available })?;
+    ctx.store(&signer, &account);
     ctx.fee(fee)?;
     if signer != ctx.env.proposer
         && let Some(mut provider) = ctx.find::<Provider>(&signer)
@@ -39,34 +73,102 @@ pub(crate) fn admit(ctx: &mut Ctx<'_>, tx: &Tx) -> Result<By, Reject> {
         provider.conduct.fees_paid = sum(provider.conduct.fees_paid, fee)?;
         ctx.store(&signer, &provider);
     }
-    Ok(By { signer, tx: tx.id(), fee })
+    Ok((By { signer, tx: stamp.id, fee }, spender))
 }
 
-fn fee(env: &Env, tx: &Tx) -> Result<Amount, Reject> {
-    let bytes = u64::try_from(codec::encode(tx).len()).map_err(|_| Reject::Overflow)?;
+/// The members suffice: there is a policy, they are in it, and they are as many as it asks for.
+/// One more is refused: anybody could take it off again and so change the transaction's id.
+fn check_members(
+    ctx: &Ctx<'_>,
+    account: &AccountId,
+    members: &[KeySignature],
+) -> Result<(), Reject> {
+    let authority: Option<Authority> = ctx.find(account);
+    let policy = authority.and_then(|authority| authority.policy);
+    let policy = policy.ok_or(Reject::not_yours("owner"))?;
+    if !policy.has(members) {
+        return Err(Reject::not_yours("member"));
+    }
+    if members.len() != usize::from(policy.threshold) {
+        let given = u64::try_from(members.len()).map_err(|_| Reject::Overflow)?;
+        return Err(Reject::Signatures { needed: u64::from(policy.threshold), given });
+    }
+    Ok(())
+}
+
+/// The key was granted, is good and may do this; uses its nonce.
+fn use_key(
+    ctx: &mut Ctx<'_>,
+    account: &AccountId,
+    key: &AccountId,
+    envelope: &Envelope<Action>,
+) -> Result<(), Reject> {
+    let id = (*account, *key);
+    let mut record: DelegatedKey = ctx.load(&id)?;
+    if ctx.env.head.now > record.expires {
+        return Err(Reject::wrong_state("key", "expired"));
+    }
+    if !record.scopes.meets(envelope.action.scopes()) {
+        return Err(Reject::OutOfScope);
+    }
+    use_nonce(&mut record.nonce, &mut record.nonces_used, envelope.nonce)?;
+    ctx.store(&id, &record);
+    Ok(())
+}
+
+/// Takes what the account's free balances fell by, fee included, off the key's limits.
+pub(crate) fn charge(
+    ctx: &mut Ctx<'_>,
+    account: &AccountId,
+    spender: &Spender,
+) -> Result<(), Reject> {
+    let now: Account = ctx.load(account)?;
+    let id = (*account, spender.key);
+    let mut record: DelegatedKey = ctx.load(&id)?;
+    spend(&mut record.usd_left, spender.usd.saturating_sub(now.usd))?;
+    spend(&mut record.mst_left, spender.mst.saturating_sub(now.mst))?;
+    ctx.store(&id, &record);
+    Ok(())
+}
+
+fn spend(limit: &mut Amount, needed: Amount) -> Result<(), Reject> {
+    let left = *limit;
+    *limit = left.checked_sub(needed).ok_or(Reject::SpendLimit { needed, left })?;
+    Ok(())
+}
+
+/// A signature beyond the first costs a unit.
+fn fee(env: &Env, tx: &Tx, stamp: &Stamp) -> Result<Amount, Reject> {
+    let count = |count: usize| u64::try_from(count).map_err(|_| Reject::Overflow);
+    let bytes = count(stamp.bytes)?;
     let by_size = env.params.fee_per_byte.checked_mul(bytes).ok_or(Reject::Overflow)?;
-    let units = tx.envelope.action.units();
+    let signatures = count(tx.auth.count().saturating_sub(1))?;
+    let units = tx.envelope.action.units().saturating_add(signatures);
     sum(by_size, env.params.fee_per_unit.checked_mul(units).ok_or(Reject::Overflow)?)
 }
 
-fn use_nonce(account: &mut Account, given: u64) -> Result<(), Reject> {
-    let refuse = || Reject::BadNonce { given, next: account.nonce, window: NONCE_WINDOW };
-    let ahead = given.checked_sub(account.nonce).filter(|ahead| *ahead < NONCE_WINDOW);
+fn use_nonce(next: &mut u64, nonces_used: &mut u64, given: u64) -> Result<(), Reject> {
+    let refuse = || Reject::BadNonce { given, next: *next, window: NONCE_WINDOW };
+    let ahead = given.checked_sub(*next).filter(|ahead| *ahead < NONCE_WINDOW);
     let ahead = ahead.and_then(|ahead| u32::try_from(ahead).ok()).ok_or_else(refuse)?;
     let bit = 1u64.checked_shl(ahead).ok_or_else(refuse)?;
-    if account.nonces_used & bit != 0 {
+    if *nonces_used & bit != 0 {
         return Err(refuse());
     }
-    let used = account.nonces_used | bit;
+    let used = *nonces_used | bit;
     let done = used.trailing_ones();
-    account.nonce = account.nonce.checked_add(u64::from(done)).ok_or_else(refuse)?;
-    account.nonces_used = used.checked_shr(done).unwrap_or(0);
+    *next = next.checked_add(u64::from(done)).ok_or_else(refuse)?;
+    *nonces_used = used.checked_shr(done).unwrap_or(0);
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn use_nonce(account: &mut Account, given: u64) -> Result<(), Reject> {
+        super::use_nonce(&mut account.nonce, &mut account.nonces_used, given)
+    }
 
     #[test]
     fn a_nonce_is_good_once_in_any_order_within_the_window() {

@@ -1,10 +1,13 @@
 //! The block's fees.
 
-use crate::ctx::{Ctx, sum};
+use crate::{
+    ctx::{Ctx, rest, sum},
+    stake::reward,
+};
 use muster_types::Asset;
 
-/// Pays what the block took in fees to its proposer. The sum of all money is bounded, so this
-/// cannot fail.
+/// Pays what the block took in fees to its proposer, and keeps the part of those who delegate to
+/// it. The sum of all money is bounded, so this cannot fail.
 pub(crate) fn run(ctx: &mut Ctx<'_>) {
     let fees = std::mem::take(&mut ctx.fees);
     if fees.is_zero() {
@@ -12,7 +15,8 @@ pub(crate) fn run(ctx: &mut Ctx<'_>) {
     }
     let paid = ctx.attempt(|ctx| {
         let proposer = ctx.env.proposer;
-        ctx.credit(&proposer, Asset::Usd, fees)?;
+        let kept = reward::keep(ctx, &proposer, fees)?;
+        ctx.credit(&proposer, Asset::Usd, rest(fees, kept)?)?;
         ctx.supply(|supply| {
             supply.fees = sum(supply.fees, fees)?;
             Ok(())

@@ -1,3 +1,5 @@
+mod authority;
+
 use crate::{
     Action, Event, Reject,
     tests::{

@@ -1,24 +1,33 @@
 use crate::{
     Action, BlockBuilder, MemoryState, Params, Reject, Scratch,
     archive::{Kind, Leaving},
+    dispute::ChallengeStatus,
     escrow::EscrowStatus,
     keys::{self, Key as _},
     limits,
-    market::{Order, OrderStatus},
+    market::{Order, OrderChange, OrderStatus},
     rebuild_derived,
     tests::{
-        World, usd,
+        World, chain, usd,
         world::{hash, id, result},
     },
     view,
+    vote::{Choice, ParamChange, ProposalStatus},
 };
 use muster_market::{Request, Terms};
 use muster_types::*;
 
+/// The least that these tests' parameters allow.
 const RETENTION: u64 = 75_000;
 
+fn short(params: &mut Params) {
+    params.challenge_window_ms = Millis(3_500);
+    params.dispute_clock_ms = Millis(500);
+    params.retention_ms = Millis(RETENTION);
+}
+
 fn world() -> World {
-    World::with(&["val"], |params| params.retention_ms = Millis(RETENTION))
+    World::with(&["val"], short)
 }
 
 /// Blocks of a second each, without transactions.
@@ -142,7 +151,7 @@ fn to_an_action_what_has_left_is_not_there() {
     let table = [
         ("ann", "order", Action::OrderCancel { order }),
         ("pat", "lease", Action::LeaseReady { lease }),
-        ("pat", "lease", Action::ResultCommit { lease, root, count: 1 }),
+        ("pat", "lease", Action::ResultCommit { lease, root, count: 1, fuel: 0 }),
         ("ann", "lease", Action::LeaseClose { lease }),
         ("ann", "lease", Action::ResultAccept { lease }),
         ("ann", "escrow", Action::EscrowDeposit { escrow, amount: usd(1) }),
@@ -195,6 +204,85 @@ fn a_settled_lease_that_a_new_dispute_names_stays_until_it_is_judged() {
     assert_eq!(w.order(&w.lease(&open).order).leases, leases);
     // Who loses when its lease has left loses nothing more than its record says.
     assert_eq!(w.provider_of("pat").conduct.disputes_lost, 1);
+}
+
+#[test]
+fn a_challenge_leaves_after_it_has_ended_and_its_lease_not_before_it() {
+    let mut w = world();
+    w.provider("pat", "3.6");
+    let escrow = w.open_escrow("ann", usd(10));
+    let job = w.open_job_of("ann", chain::spec(escrow, 4));
+    let lease = w.active("ann", escrow, Some(job));
+    let root = chain::Run::new(job, 4, 2).root();
+    w.ok("pat", Action::ResultCommit { lease, root, count: 5, fuel: 0 });
+    w.beat(500);
+    w.beat(500);
+    let last = chain::right(4);
+    let open = Action::ChallengeOpen { lease, last, evidence: String::new() };
+    let dispute = DisputeId::derive(&w.ok("eve", open).0.tx);
+    assert_eq!((w.lease(&lease).final_at, w.challenge(&dispute).final_at), (None, None));
+    // Pat does not move, and loses.
+    w.pass(2, 500);
+    let ended = w.challenge(&dispute);
+    assert!(matches!(ended.status, ChallengeStatus::Judged { .. }) && ended.bond.is_zero());
+    assert!(ended.final_at.is_some());
+    assert_eq!(w.lease(&lease).final_at, ended.final_at);
+    seconds(&mut w, 74);
+    assert!(view::challenge(&w.state, &dispute).is_some());
+    seconds(&mut w, 2);
+    assert_eq!(view::challenge(&w.state, &dispute), None);
+    assert_eq!(view::lease(&w.state, &lease), None);
+    assert_eq!(view::challenges_of_lease(&w.archive, &lease), [(dispute, ended)]);
+    let act = Action::BisectReveal { dispute, openings: Vec::new() };
+    assert_eq!(w.refused("pat", act), Reject::not_found("challenge"));
+}
+
+#[test]
+fn a_proposal_leaves_after_it_is_decided() {
+    let mut w = World::with(&["val"], |params| {
+        short(params);
+        params.vote_period_ms = Millis(1_000);
+    });
+    w.ok("val", Action::ValidatorSet { commission_bps: 0 });
+    w.ok("val", Action::StakeAdd { amount: usd(3) });
+    let changes = vec![ParamChange { name: "visit_max".into(), value: 7 }];
+    let act = Action::Propose { title: "Less".into(), changes };
+    let proposal = ProposalId::derive(&w.ok("val", act).0.tx);
+    assert_eq!(view::proposal(&w.state, &proposal).unwrap().final_at, None);
+    seconds(&mut w, 2);
+    let rejected = view::proposal(&w.state, &proposal).unwrap();
+    assert_eq!(rejected.status, ProposalStatus::Rejected);
+    seconds(&mut w, 76);
+    assert_eq!(view::proposal(&w.state, &proposal), None);
+    assert_eq!(view::proposal(&w.archive, &proposal), Some(rejected));
+    let act = Action::Vote { proposal, choice: Choice::Yes };
+    assert_eq!(w.refused("val", act), Reject::not_found("proposal"));
+}
+
+#[test]
+fn an_order_that_is_grown_is_not_final_any_more() {
+    let mut w = world();
+    w.provider("pat", "0.36");
+    let escrow = w.open_escrow("ann", usd(10));
+    let order = w.order_for(escrow, None, 1);
+    let order = w.place("ann", order);
+    let lease = w.order(&order).leases[0];
+    w.ok("ann", Action::LeaseClose { lease });
+    let first = w.order(&order).final_at.unwrap();
+    assert_eq!(first, w.head().steady);
+    seconds(&mut w, 74);
+    // What the order looks at of its leases may have left by then.
+    let change = OrderChange::Grow { count: 1 };
+    w.ok("ann", Action::OrderUpdate { order, change });
+    assert_eq!((w.order(&order).final_at, w.order(&order).open_leases), (None, 1));
+    seconds(&mut w, 2);
+    assert_eq!(view::lease(&w.state, &lease), None);
+    let change = OrderChange::Manifest { hash: hash(9) };
+    w.ok("ann", Action::OrderUpdate { order, change });
+    let deadline = w.head().now.after(Millis(86_400_000));
+    let change = OrderChange::Extend { deadline };
+    w.ok("ann", Action::OrderUpdate { order, change });
+    assert_eq!(w.order(&order).leases.len(), 2);
 }
 
 #[test]
@@ -265,15 +353,17 @@ fn nothing_leaves_a_chain_that_stands_still_or_is_younger_than_the_retention() {
     w.ok("ann", Action::EscrowClose { escrow });
     w.pass(3, 3_600_000);
     assert_eq!(w.escrow(&escrow).status, EscrowStatus::Closed);
-    let defaults = Params::default();
-    let short = Params { retention_ms: Millis(RETENTION - 1), ..defaults.clone() };
-    assert_eq!(short.check().map_err(|error| error.name), Err("retention_ms"));
-    assert!(defaults.retention_ms > Millis(RETENTION));
+    let mut least = Params::default();
+    short(&mut least);
+    assert_eq!(least.check(), Ok(()));
+    least.retention_ms = Millis(RETENTION - 1);
+    assert_eq!(least.check().map_err(|error| error.name), Err("retention_ms"));
+    assert!(Params::default().retention_ms > Millis(RETENTION));
 }
 
 #[test]
 fn what_is_to_leave_sorts_by_kind_and_reads_back() {
-    let kinds = [Kind::Dispute, Kind::Lease, Kind::Order, Kind::Job, Kind::Escrow];
+    let kinds = Kind::ALL;
     let encoded = kinds.map(|kind| {
         let mut bytes = Vec::new();
         let leaving = Leaving { kind, id: hash(9) };
@@ -282,7 +372,7 @@ fn what_is_to_leave_sorts_by_kind_and_reads_back() {
         bytes
     });
     assert!(encoded.is_sorted() && kinds.is_sorted());
-    assert_eq!(Leaving::read(&mut [5; 33].as_slice()), None);
+    assert_eq!(Leaving::read(&mut [7; 33].as_slice()), None);
     let nothing = MemoryState::default();
     assert_eq!(super::stamped(&crate::account::Account::default(), &nothing), None);
 }

@@ -3,7 +3,10 @@ use crate::{
     execute_block,
     genesis::GenesisError,
     rebuild_derived,
-    tests::{World, usd, world::id},
+    tests::{
+        World, nanos, usd,
+        world::{id, key},
+    },
     verify_batch, view,
 };
 use muster_types::*;
@@ -35,7 +38,7 @@ fn proposing_and_executing_give_the_same() {
         builder.push(tx).unwrap();
     }
     let proposed = builder.finish();
-    let executed = execute_block(&w.state, w.context(500), &txs).unwrap();
+    let executed = execute_block(&w.state, w.context(500), &txs, 1).unwrap();
     assert_eq!(executed, proposed);
     assert_eq!(executed.event_root, event_root(executed.all_events()));
     assert_ne!(executed.event_root, Hash::ZERO);
@@ -45,17 +48,80 @@ fn proposing_and_executing_give_the_same() {
 fn one_refused_transaction_spoils_a_block_of_somebody_else() {
     let mut w = World::new();
     let mut txs: Vec<_> = [900, 50, 100].map(|units| w.sign("ann", pay(units))).into();
-    let refused = execute_block(&w.state, w.context(500), &txs).unwrap_err();
+    let refused = execute_block(&w.state, w.context(500), &txs, 1).unwrap_err();
     let short = Reject::InsufficientFunds { needed: usd(100), available: usd(50) };
     assert_eq!(refused, ExecuteError::Tx { index: 2, reject: short });
     assert_eq!(verify_batch(&txs), Ok(()));
-    txs[1].signature.0[9] ^= 4;
+    let Auth::Own(signature) = &mut txs[1].auth else { panic!() };
+    signature.0[9] ^= 4;
     assert_eq!(verify_batch(&txs), Err(1));
-    let refused = execute_block(&w.state, w.context(500), &txs).unwrap_err();
+    let refused = execute_block(&w.state, w.context(500), &txs, 1).unwrap_err();
     assert_eq!(refused, ExecuteError::Tx { index: 1, reject: Reject::BadSignature });
     let wrong = BlockContext { height: 7, ..w.context(500) };
-    let refused = execute_block(&w.state, wrong, &[]).unwrap_err();
+    let refused = execute_block(&w.state, wrong, &[], 1).unwrap_err();
     assert_eq!(refused, ExecuteError::Block(BlockError::Height { given: 7, head: 0 }));
+}
+
+#[test]
+fn threads_do_not_change_what_a_block_does() {
+    let mut w = World::with(&["val"], |params| params.fee_per_byte = nanos(1));
+    let names: Vec<String> = (0..30).map(|number| format!("n{number}")).collect();
+    let mut payments = Vec::new();
+    for name in &names {
+        payments.push(
+            w.sign("ann", Action::Transfer { to: id(name), asset: Asset::Usd, amount: usd(20) }),
+        );
+    }
+    assert!(w.block_of(500, &payments).results.iter().all(Result::is_ok));
+    let txs: Vec<_> = (0..30 * 30).map(|number| w.sign(&names[number % 30], pay(1))).collect();
+    let one = execute_block(&w.state, w.context(500), &txs[..520], 1).unwrap();
+    for (count, threads) in [(520, 0), (520, 2), (520, 3), (520, 64)] {
+        let outcome = execute_block(&w.state, w.context(500), &txs[..count], threads).unwrap();
+        assert_eq!(outcome, one, "{threads}");
+    }
+    // From the 20th of each on the money is gone; before that one signature is wrong.
+    for (wrong, index, code) in [
+        (None, 570, "insufficient_funds"),
+        (Some(599), 570, "insufficient_funds"),
+        (Some(569), 569, "bad_signature"),
+    ] {
+        let mut txs = txs.clone();
+        if let Some(wrong) = wrong {
+            let Auth::Own(signature) = &mut txs[wrong].auth else { panic!() };
+            signature.0[40] ^= 1;
+        }
+        for threads in [1, 2, 5] {
+            let refused = execute_block(&w.state, w.context(500), &txs, threads).unwrap_err();
+            let ExecuteError::Tx { index: at, reject } = refused else { panic!() };
+            assert_eq!((at, reject.code()), (index, code), "{wrong:?} on {threads}");
+        }
+    }
+}
+
+#[test]
+fn a_batch_names_the_transaction_of_a_wrong_signature() {
+    let mut w = World::new();
+    let mut txs: Vec<_> = (1..=6).map(|units| w.sign("ann", pay(units))).collect();
+    for index in [1, 3] {
+        let envelope = txs[index].envelope.clone();
+        let members = ["bob", "eve", "pat"].map(|who| envelope.sign_member(&key(who)));
+        txs[index] = envelope.gather(members.to_vec());
+    }
+    assert_eq!(verify_batch(&txs), Ok(()));
+    let good = txs.clone();
+    let Auth::Own(signature) = &mut txs[4].auth else { panic!() };
+    signature.0[1] ^= 1;
+    assert_eq!(verify_batch(&txs), Err(4));
+    let Auth::Members(members) = &mut txs[3].auth else { panic!() };
+    members[2].signature.0[1] ^= 1;
+    assert_eq!(verify_batch(&txs), Err(3));
+    let Auth::Members(members) = &mut txs[1].auth else { panic!() };
+    members.swap(0, 1);
+    assert_eq!(verify_batch(&txs), Err(1));
+    let Auth::Own(signature) = &mut txs[0].auth else { panic!() };
+    signature.0[1] ^= 1;
+    assert_eq!(verify_batch(&txs), Err(0));
+    assert_eq!(verify_batch(&good[..2]), Ok(()));
 }
 
 #[test]
@@ -73,7 +139,7 @@ fn steady_time_counts_at_most_so_much_of_a_step() {
 #[test]
 fn an_empty_block_writes_the_head_alone() {
     let w = World::new();
-    let outcome = execute_block(&w.state, w.context(500), &[]).unwrap();
+    let outcome = execute_block(&w.state, w.context(500), &[], 1).unwrap();
     assert_eq!(outcome.changes.0.len(), 1);
     assert_eq!((outcome.event_root, outcome.events.len()), (Hash::ZERO, 0));
 }
@@ -101,6 +167,7 @@ fn a_genesis_that_cannot_begin_a_chain_names_the_field() {
         protocol: PROTOCOL,
         validators: vec![id("val")],
         balances: [(id("ann"), Balance { usd: usd(1), mst: usd(1) })].into(),
+        stakes: Default::default(),
         params: Default::default(),
     };
     assert!(good.changes().is_ok());

@@ -1,4 +1,7 @@
-//! Disputes: two signed claims about one task, judged by the validators' own re-execution.
+//! Disputes: who is right about a result, judged by the validators' own re-execution.
+//!
+//! There are two kinds. This one is about two signed claims on one task, by two providers; the
+//! other is a [`challenge`] of a chain that its provider has committed to.
 //!
 //! | state | action or event | next |
 //! |---|---|---|
@@ -7,19 +10,31 @@
 //! | open | more than 2/3 voted that the evidence is missing, or the deadline passed | void: no fault |
 //!
 //! An open dispute holds the settlement of both leases. A dispute opens while at least one of the
-//! two leases can still be challenged: while it is open, or unsettled and closed for less than
-//! `challenge_window_ms`.
+//! two leases can still be challenged: while it is open, or unsettled and its challenge window has
+//! not ended, which is `challenge_window_ms` from its end, or from the draw of its commitment where
+//! there is one to come, or that was later. A lease at level `dispute` is not disputed so, and at
+//! most [`crate::limits::LEASE_DISPUTES`] open disputes name one lease.
+//!
+//! It takes no deposit: a verdict always finds at least one of two differing claims wrong, so none
+//! could ever be lost. What a tenant that withholds its evidence can do is delay a settlement, by
+//! the window and one verdict at most.
+//!
+//! A validator that named another output than the verdict loses a part of its stake
+//! ([`crate::stake`]); one that could not get the evidence loses nothing.
 //!
 //! Re-execution happens off the block path and enters as votes; a dispute never stalls a block.
 
+pub mod challenge;
 pub(crate) mod open;
 pub(crate) mod verdict;
 pub(crate) mod vote;
 
+pub use challenge::{Challenge, ChallengeStatus, Clocks, Finding, Side, StepVote};
+
 use crate::{
-    archive::Kind,
+    archive,
     job::{TaskOutput, TaskRef},
-    keys::{self, Record, Table},
+    keys::{self, Listing, Record, Table},
 };
 use borsh::{BorshDeserialize, BorshSerialize};
 use muster_types::{AccountId, DisputeId, Hash, JobId, LeaseId, Millis, SecretKey, Signature};
@@ -137,18 +152,12 @@ impl Record for Dispute {
     type Key = DisputeId;
     const KIND: &'static str = "dispute";
     const TABLE: Table<DisputeId, Self> = keys::DISPUTES;
-    const LEAVES: Option<Kind> = Some(Kind::Dispute);
+    const LISTING: Listing = Listing::Always;
+
+    archive::leaves!(Dispute);
 
     fn is_final(&self) -> bool {
         matches!(self.status, DisputeStatus::Judged { .. } | DisputeStatus::Void)
-    }
-
-    fn final_at(&self) -> Option<Millis> {
-        self.final_at
-    }
-
-    fn set_final_at(&mut self, at: Option<Millis>) {
-        self.final_at = at;
     }
 
     fn entries(&self, key: &DisputeId, emit: &mut dyn FnMut(Vec<u8>)) {

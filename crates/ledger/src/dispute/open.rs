@@ -5,7 +5,7 @@ use crate::{
     Event, Reject,
     ctx::{By, Ctx, up},
     event::Case,
-    job::Job,
+    job::{Job, Verification},
     limits,
     market::{Lease, LeaseStatus},
 };
@@ -43,6 +43,9 @@ pub(crate) fn run(
         if lease.job != Some(*job_id) {
             return Err(Reject::bad_field("claims.lease"));
         }
+        if lease.verification == Verification::Dispute {
+            return Err(Reject::wrong_state("lease", "checked by challenges"));
+        }
         if !claim.is_signed_by(&ctx.env.head.chain, &lease.provider()) {
             return Err(Reject::BadSignature);
         }
@@ -75,13 +78,14 @@ pub(crate) fn run(
 
 /// While a lease is open, or unsettled and closed for less than the window. So disputes that come
 /// to nothing cannot hold a settlement for longer than the window and one verdict.
-fn can_be_challenged(ctx: &Ctx<'_>, lease: &Lease) -> bool {
-    let closed_for = ctx.env.head.steady.since(lease.seen_steady);
+pub(super) fn can_be_challenged(ctx: &Ctx<'_>, lease: &Lease) -> bool {
+    let steady = ctx.env.head.steady;
     match lease.status {
         LeaseStatus::Granted | LeaseStatus::Active | LeaseStatus::Stalled { .. } => true,
-        LeaseStatus::Closed { settled: false, .. } => {
-            closed_for < ctx.env.params.challenge_window_ms
-        }
+        LeaseStatus::Updating { .. } | LeaseStatus::Reclaiming { .. } => true,
+        LeaseStatus::Closed { settled: false, .. } => lease
+            .window_from()
+            .is_none_or(|from| steady.since(from) < ctx.env.params.challenge_window_ms),
         LeaseStatus::Closed { settled: true, .. } => false,
     }
 }

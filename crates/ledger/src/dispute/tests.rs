@@ -118,10 +118,11 @@ fn a_liar_is_slashed_and_the_tenant_gets_its_money_back_and_more() {
     assert!(c.status(&c.quin).is_settled());
     assert_eq!(c.status(&c.pat), LeaseStatus::Active);
     let quin = c.w.provider_of("quin");
-    assert_eq!((quin.pledged, quin.slashed), (Amount::ZERO, amount));
+    let bond = c.w.bond_of("quin");
+    assert_eq!((bond.pledged, bond.slashed), (Amount::ZERO, amount));
     assert_eq!((quin.conduct.disputes_lost, quin.conduct.leases_broken), (1, 1));
-    assert_eq!(quin.status, ProviderStatus::Active, "enough bond is left");
-    assert_eq!(c.w.provider_of("pat").slashed, Amount::ZERO);
+    assert!(matches!(quin.status, ProviderStatus::Jailed { .. }), "though enough bond is left");
+    assert_eq!(c.w.bond_of("pat").slashed, Amount::ZERO);
     assert_eq!(view::open_disputes(&c.w.state), []);
 
     c.w.ok("ann", Action::LeaseClose { lease: c.pat });
@@ -137,7 +138,7 @@ fn who_are_both_wrong_are_both_slashed() {
     let dispute = c.open(1, 2);
     c.vote("val", dispute, Some(3));
     for (who, lease) in [("pat", c.pat), ("quin", c.quin)] {
-        assert_eq!(c.w.provider_of(who).slashed, "86.4".parse().unwrap());
+        assert_eq!(c.w.bond_of(who).slashed, "86.4".parse().unwrap());
         assert!(c.status(&lease).is_settled());
         assert_eq!(c.w.lease(&lease).paid, Amount::ZERO);
     }
@@ -162,7 +163,7 @@ fn without_a_verdict_it_is_nobodys_fault() {
     c.w.beat(1_000);
     assert_eq!(c.w.dispute(&dispute).status, DisputeStatus::Void);
     for (who, lease) in [("pat", c.pat), ("quin", c.quin)] {
-        assert_eq!(c.w.provider_of(who).slashed, Amount::ZERO);
+        assert_eq!(c.w.bond_of(who).slashed, Amount::ZERO);
         assert_eq!((c.status(&lease), c.w.lease(&lease).disputes), (LeaseStatus::Active, 0));
     }
 }
@@ -253,13 +254,13 @@ fn a_dispute_holds_the_settlement_and_its_window_bounds_it() {
     let again = c.open_with(1, 2);
     let late = Reject::wrong_state("lease", "past its challenge window");
     assert_eq!(c.w.refused("ann", again), late);
-    let before = c.w.provider_of("quin").bond;
+    let before = c.w.bond_of("quin").amount;
     c.vote("val", dispute, Some(1));
     // The liar had left in peace: its lease keeps the reason, and it is slashed all the same.
     let LeaseStatus::Closed { reason, settled, .. } = c.status(&c.quin) else { panic!() };
     assert_eq!((reason, settled), (CloseReason::TenantClosed, true));
     let lost: Amount = "86.4".parse().unwrap();
-    assert_eq!(c.w.provider_of("quin").bond, before.checked_sub(lost).unwrap());
+    assert_eq!(c.w.bond_of("quin").amount, before.checked_sub(lost).unwrap());
     // The window has passed and nothing holds the honest one's pay any more.
     assert!(c.status(&c.pat).is_settled());
     assert_eq!(c.w.lease(&c.pat).paid, nanos(2_500_000));
@@ -271,10 +272,10 @@ fn a_lease_that_lost_once_has_nothing_more_to_lose() {
     let first = c.open(1, 2);
     let second = c.open(1, 2);
     c.vote("val", first, Some(1));
-    let bond = c.w.provider_of("quin").bond;
+    let bond = c.w.bond_of("quin").amount;
     c.vote("val", second, Some(1));
     let quin = c.w.provider_of("quin");
-    assert_eq!((quin.bond, quin.conduct.disputes_lost), (bond, 2));
+    assert_eq!((c.w.bond_of("quin").amount, quin.conduct.disputes_lost), (bond, 2));
     assert_eq!(c.w.lease(&c.pat).disputes, 0);
 }
 
@@ -298,7 +299,7 @@ fn who_is_tenant_provider_and_reporter_at_once_loses() {
     w.provider("quin", "3.6");
     let wealth = |w: &World| {
         let accounts = [w.usd_of("pat"), w.usd_of("quin")];
-        let bonds = [w.provider_of("pat").bond, w.provider_of("quin").bond];
+        let bonds = [w.bond_of("pat").amount, w.bond_of("quin").amount];
         accounts.iter().chain(&bonds).map(|amount| amount.nanos()).sum::<u128>()
     };
     let before = wealth(&w);
@@ -345,7 +346,7 @@ fn compensation_for_one_lease_never_exceeds_what_it_cost() {
         .iter()
         .any(|event| matches!(event, Event::Slashed { compensated, .. } if !compensated.is_zero()));
     assert!(!paid_again, "{events:?}");
-    let slashed = c.w.provider_of("quin").slashed;
+    let slashed = c.w.bond_of("quin").slashed;
     assert_eq!(slashed, "86.4".parse().unwrap(), "the rest of the pledge");
     assert_eq!(c.w.escrow(&c.escrow).compensated, loss);
 }

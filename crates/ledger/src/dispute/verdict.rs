@@ -1,13 +1,16 @@
-//! The end of a dispute: who claimed otherwise is slashed, everybody else is free of it.
+//! The end of a dispute: who claimed otherwise is slashed, and so is a validator that voted for
+//! another output than the verdict; everybody else is free of it.
 
 use super::{Dispute, DisputeStatus};
 use crate::{
     Event, Reject,
+    bond::slash,
     ctx::{Ctx, down},
     event::Case,
     job::TaskOutput,
     market::{CloseReason, Lease, LeaseStatus, close, settled},
-    provider::{Provider, slash},
+    provider::jail,
+    stake,
 };
 use muster_types::{AccountId, DisputeId, LeaseId};
 
@@ -47,23 +50,27 @@ fn end(
     for claim in &dispute.claims {
         settled::settle_if_clear(ctx, &claim.lease)?;
     }
+    let DisputeStatus::Judged { output } = status else { return Ok(()) };
+    for vote in &dispute.votes {
+        if vote.output.is_some_and(|named| named != output) {
+            let bps = ctx.env.params.slash_wrong_vote_bps;
+            stake::slash::slash(ctx, &vote.validator, bps, &[])?;
+        }
+    }
     Ok(())
 }
 
 /// Fraud: the lease closes if it is open, costs by the schedule for fraud what is left of its
 /// pledge, and forfeits what is withheld. Nothing is left to take from a lease that is settled.
-fn punish(ctx: &mut Ctx<'_>, id: &LeaseId, reporter: AccountId) -> Result<(), Reject> {
+pub(super) fn punish(ctx: &mut Ctx<'_>, id: &LeaseId, reporter: AccountId) -> Result<(), Reject> {
     let mut lease: Lease = ctx.load(id)?;
     let provider_id = lease.provider();
-    let mut provider: Provider = ctx.load(&provider_id)?;
-    let conduct = &mut provider.conduct;
-    conduct.disputes_lost = conduct.disputes_lost.saturating_add(1);
+    jail::lost_dispute(ctx, &provider_id)?;
     if let LeaseStatus::Closed { reason, .. } = lease.status
         && !reason.is_provider_fault()
     {
-        conduct.leases_broken = conduct.leases_broken.saturating_add(1);
+        jail::broke_lease(ctx, &provider_id)?;
     }
-    ctx.store(&provider_id, &provider);
     if lease.status.is_open() {
         close::close(ctx, id, CloseReason::ProviderFraud)?;
         lease = ctx.load(id)?;

@@ -42,7 +42,7 @@ pub(crate) fn run(
 }
 
 /// More than two thirds of all.
-fn is_two_thirds(part: usize, all: usize) -> bool {
+pub(super) fn is_two_thirds(part: usize, all: usize) -> bool {
     part.saturating_mul(3) > all.saturating_mul(2)
 }
 

@@ -40,6 +40,7 @@ pub(crate) fn run(ctx: &mut Ctx<'_>, by: &By, id: &EscrowId) -> Result<(), Rejec
         refunded: escrow.refunded,
         refunds,
         compensated: escrow.compensated,
+        fees: escrow.fees,
     });
     Ok(())
 }

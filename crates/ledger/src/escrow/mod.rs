@@ -7,7 +7,7 @@
 //! | overdrawn | `EscrowDeposit`, or pay forfeited, that covers every shortfall | open |
 //! | open, overdrawn | `EscrowClose`, with no open order and no unsettled lease | closed: refunds |
 //!
-//! At every moment `deposited = balance + withheld + paid + refunded`.
+//! At every moment `deposited = balance + withheld + paid + refunded + fees`.
 //!
 //! How streams are paid is in [`settle`]; how refunds are divided in [`shares`].
 
@@ -18,8 +18,10 @@ pub mod settle;
 pub mod shares;
 
 use crate::{
-    archive::Kind,
-    keys::{self, Record, Table},
+    archive,
+    keys::{self, Listing, Record, Table},
+    market::wake,
+    state::Scratch,
 };
 use borsh::{BorshDeserialize, BorshSerialize};
 use muster_types::{AccountId, Amount, EscrowId, Millis, Rate};
@@ -71,7 +73,7 @@ pub struct Escrow {
     pub deposited: Amount,
     /// Free to be earned.
     pub balance: Amount,
-    /// Earned, but held back until the results stand.
+    /// Earned, but held back until the results stand, or the tenant has accepted the lease.
     pub withheld: Amount,
     /// Paid to providers.
     pub paid: Amount,
@@ -85,6 +87,8 @@ pub struct Escrow {
     pub open_leases: u32,
     /// The sum of the rates of its leases that are not closed.
     pub open_rate: Rate,
+    /// Taken for the validators: what its orders pay for waiting and visits.
+    pub fees: Amount,
     /// Since when nothing can change it, in steady time (see [`crate::archive`]).
     pub final_at: Option<Millis>,
 }
@@ -103,18 +107,12 @@ impl Record for Escrow {
     type Key = EscrowId;
     const KIND: &'static str = "escrow";
     const TABLE: Table<EscrowId, Self> = keys::ESCROWS;
-    const LEAVES: Option<Kind> = Some(Kind::Escrow);
+    const LISTING: Listing = Listing::Always;
+
+    archive::leaves!(Escrow);
 
     fn is_final(&self) -> bool {
         self.status == EscrowStatus::Closed && self.balance.is_zero() && self.withheld.is_zero()
-    }
-
-    fn final_at(&self) -> Option<Millis> {
-        self.final_at
-    }
-
-    fn set_final_at(&mut self, at: Option<Millis>) {
-        self.final_at = at;
     }
 
     fn entries(&self, key: &EscrowId, emit: &mut dyn FnMut(Vec<u8>)) {
@@ -124,6 +122,10 @@ impl Record for Escrow {
         {
             emit(keys::OVERDRAWN_DUE.key(&(since, *key)));
         }
+    }
+
+    fn stored(key: &EscrowId, old: Option<&Self>, new: &Self, scratch: &mut Scratch<'_>) {
+        wake::escrow_stored(key, old, new, scratch);
     }
 }
 

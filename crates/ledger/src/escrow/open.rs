@@ -29,6 +29,7 @@ pub(crate) fn run(ctx: &mut Ctx<'_>, by: &By, deposit: Amount) -> Result<(), Rej
         open_orders: 0,
         open_leases: 0,
         open_rate: Rate::ZERO,
+        fees: Amount::ZERO,
         final_at: None,
     };
     ctx.store(&id, &escrow);

@@ -4,7 +4,7 @@
 //! accrued and what was already found short: `floor(rate x covered) - accrued - shortfall`. A
 //! stream covers time when its provider's heartbeat says so, so streams come due at different
 //! moments. Lest the first to come empties the escrow, a settlement also counts the *claims* of
-//! the other active streams: what they would be due, were they covered up to now.
+//! the other serving streams: what they would be due, were they covered up to now.
 //!
 //! - `dues + claims <= balance`: the dues are paid in full.
 //! - Otherwise the escrow is overdrawn from this moment on, its *horizon*. Every stream gets the
@@ -17,8 +17,12 @@
 //! Fresh money pays shortfalls first: all of them, and the escrow is open again, or else each the
 //! same fraction, claims counted.
 //!
-//! Paid money goes to the provider at once (verification none) or is withheld in the escrow until
-//! the lease is settled.
+//! Paid money is withheld in the escrow until it vests: at verification none in the settlement that
+//! pays it, once the tenant may not reject the lease any more; at every other level when the lease
+//! is settled. What vests is the provider's at once, in its account, in the block in which it
+//! vests: so a provider has its vested money at any time, and there is nothing to withdraw. What is
+//! paid out counts as paid in full; a fee on its operator's share may come off it on the way (see
+//! [`crate::neutrality`]).
 
 use super::{Escrow, EscrowStatus};
 use crate::{
@@ -26,20 +30,26 @@ use crate::{
     ctx::{Ctx, rest, share_floor, sum},
     job::Verification,
     keys,
-    market::{Lease, LeaseStatus},
+    market::Lease,
+    neutrality,
     provider::Provider,
 };
 use muster_types::{Amount, Asset, EscrowId, LeaseId, Millis};
 
-/// A lease whose coverage has just been judged, and the time by which it grew.
-pub(crate) type Touched = (LeaseId, Millis);
+/// A lease whose coverage has just been judged; it is not stored yet.
+pub(crate) struct Touched {
+    pub(crate) id: LeaseId,
+    pub(crate) lease: Lease,
+    /// The time by which its coverage grew.
+    pub(crate) gap: Millis,
+}
 
 /// Judges the time since a lease was last seen, and counts it as seen now. The time is covered,
-/// and given back, where the lease is active and the gap short enough.
+/// and given back, where the lease serves and the gap is short enough.
 pub(crate) fn cover(ctx: &Ctx<'_>, lease: &mut Lease) -> Option<Millis> {
     let head = &ctx.env.head;
     let gap = head.steady.since(lease.seen_steady);
-    let covered = lease.status == LeaseStatus::Active && gap <= ctx.env.params.heartbeat_gap_max_ms;
+    let covered = lease.status.serving().is_some() && gap <= ctx.env.params.heartbeat_gap_max_ms;
     lease.seen_steady = head.steady;
     lease.seen_height = head.height;
     covered.then(|| {
@@ -48,39 +58,43 @@ pub(crate) fn cover(ctx: &Ctx<'_>, lease: &mut Lease) -> Option<Millis> {
     })
 }
 
-/// Pays what is due to `touched`, leases on this escrow.
-pub(crate) fn settle(ctx: &mut Ctx<'_>, id: &EscrowId, touched: &[Touched]) -> Result<(), Reject> {
+/// Pays what is due to `touched`, leases on this escrow, and stores them.
+pub(crate) fn settle(
+    ctx: &mut Ctx<'_>,
+    id: &EscrowId,
+    mut touched: Vec<Touched>,
+) -> Result<(), Reject> {
     let steady = ctx.env.head.steady;
     let mut escrow: Escrow = ctx.load(id)?;
     let horizon = horizon(&escrow, steady);
     let mut dues = Vec::with_capacity(touched.len());
     let mut total_due = Amount::ZERO;
-    for (lease_id, gap) in touched {
-        let lease: Lease = ctx.load(lease_id)?;
+    for Touched { lease, gap, .. } in &touched {
         let beyond = steady.since(horizon).min(*gap);
-        let due = due_at(&lease, lease.covered.since(beyond))?;
-        let late = rest(due_at(&lease, lease.covered)?, due)?;
+        let due = due_at(lease, lease.covered.since(beyond))?;
+        let late = rest(due_at(lease, lease.covered)?, due)?;
         total_due = sum(total_due, due)?;
-        dues.push((*lease_id, lease, due, late));
+        dues.push((due, late));
     }
-    let claims = claims(ctx, id, &escrow, total_due, touched)?;
+    let claims = claims(ctx, id, &escrow, total_due, &touched)?;
     let total = sum(total_due, claims)?;
     let available = escrow.balance;
     let mut short = false;
-    for (lease_id, mut lease, due, late) in dues {
+    for (Touched { id, lease, .. }, (due, late)) in touched.iter_mut().zip(dues) {
         let payable = if total > available { share_floor(due, available, total)? } else { due };
         let unpaid = sum(rest(due, payable)?, late)?;
         short |= !unpaid.is_zero();
         lease.shortfall = sum(lease.shortfall, unpaid)?;
-        pay(ctx, &mut escrow, &mut lease, payable)?;
-        ctx.store(&lease_id, &lease);
+        pay(ctx, &mut escrow, lease, payable)?;
+        ctx.store(id, lease);
     }
     if short && escrow.status == EscrowStatus::Open {
         escrow.status = EscrowStatus::Overdrawn { since: steady };
         ctx.emit(Event::EscrowOverdrawn { escrow: *id, owner: escrow.owner });
     }
     ctx.store(id, &escrow);
-    if claims.is_zero() { pay_shortfalls(ctx, id) } else { Ok(()) }
+    let overdrawn = matches!(escrow.status, EscrowStatus::Overdrawn { .. });
+    if overdrawn && claims.is_zero() { pay_shortfalls(ctx, id) } else { Ok(()) }
 }
 
 /// Pays shortfalls out of what an overdrawn escrow has; without any left it is open again.
@@ -114,24 +128,16 @@ pub(crate) fn pay_shortfalls(ctx: &mut Ctx<'_>, id: &EscrowId) -> Result<(), Rej
     Ok(())
 }
 
-/// Pays withheld money of a lease to its provider.
-pub(crate) fn release(ctx: &mut Ctx<'_>, lease: &mut Lease) -> Result<(), Reject> {
-    let amount = lease.withheld();
+/// Pays `due` of a lease's withheld money to its provider and returns the rest to its escrow's
+/// balance; gives the rest.
+pub(crate) fn release(ctx: &mut Ctx<'_>, lease: &mut Lease, due: Amount) -> Result<Amount, Reject> {
+    let forfeited = rest(lease.withheld(), due)?;
     let mut escrow: Escrow = ctx.load(&lease.escrow)?;
-    escrow.withheld = rest(escrow.withheld, amount)?;
-    pay_out(ctx, &mut escrow, lease, amount)?;
+    pay_out(ctx, &mut escrow, lease, due)?;
+    escrow.withheld = rest(escrow.withheld, forfeited)?;
+    escrow.balance = sum(escrow.balance, forfeited)?;
     ctx.store(&lease.escrow, &escrow);
-    Ok(())
-}
-
-/// Returns withheld money of a lease to its escrow's balance; gives the amount.
-pub(crate) fn forfeit(ctx: &mut Ctx<'_>, lease: &Lease) -> Result<Amount, Reject> {
-    let amount = lease.withheld();
-    let mut escrow: Escrow = ctx.load(&lease.escrow)?;
-    escrow.withheld = rest(escrow.withheld, amount)?;
-    escrow.balance = sum(escrow.balance, amount)?;
-    ctx.store(&lease.escrow, &escrow);
-    Ok(amount)
+    Ok(forfeited)
 }
 
 /// The leases of an escrow that are not closed.
@@ -154,7 +160,7 @@ fn due_at(lease: &Lease, covered: Millis) -> Result<Amount, Reject> {
     rest(worth, sum(lease.accrued, lease.shortfall)?)
 }
 
-/// What the active streams that are not in `touched` could claim for their time up to the
+/// What the serving streams that are not in `touched` could claim for their time up to the
 /// horizon. Where an open escrow covers the most that they could, they need not be asked.
 fn claims(
     ctx: &Ctx<'_>,
@@ -176,11 +182,11 @@ fn claims(
     let horizon = horizon(escrow, steady);
     let mut total = Amount::ZERO;
     for lease_id in open_leases(ctx, id) {
-        if touched.iter().any(|(touched, _)| *touched == lease_id) {
+        if touched.iter().any(|touched| touched.id == lease_id) {
             continue;
         }
         let lease: Lease = ctx.load(&lease_id)?;
-        if lease.status == LeaseStatus::Active && steady.since(lease.seen_steady) <= gap_max {
+        if lease.status.serving().is_some() && steady.since(lease.seen_steady) <= gap_max {
             let claimed = lease.covered.after(horizon.since(lease.seen_steady));
             total = sum(total, due_at(&lease, claimed)?)?;
         }
@@ -195,16 +201,16 @@ fn pay(
     amount: Amount,
 ) -> Result<(), Reject> {
     escrow.balance = rest(escrow.balance, amount)?;
+    escrow.withheld = sum(escrow.withheld, amount)?;
     lease.accrued = sum(lease.accrued, amount)?;
-    match lease.verification {
-        Verification::None => pay_out(ctx, escrow, lease, amount),
-        Verification::Replicate { .. } => {
-            escrow.withheld = sum(escrow.withheld, amount)?;
-            Ok(())
-        }
+    let accepted = ctx.env.head.steady >= lease.rejectable_until;
+    if lease.verification == Verification::None && accepted {
+        pay_out(ctx, escrow, lease, lease.withheld())?;
     }
+    Ok(())
 }
 
+/// Pays withheld money out.
 fn pay_out(
     ctx: &mut Ctx<'_>,
     escrow: &mut Escrow,
@@ -214,11 +220,14 @@ fn pay_out(
     if amount.is_zero() {
         return Ok(());
     }
+    escrow.withheld = rest(escrow.withheld, amount)?;
     escrow.paid = sum(escrow.paid, amount)?;
     lease.paid = sum(lease.paid, amount)?;
     let provider_id = lease.provider();
     let mut provider: Provider = ctx.load(&provider_id)?;
     provider.paid = sum(provider.paid, amount)?;
     ctx.store(&provider_id, &provider);
-    ctx.credit(&provider_id, Asset::Usd, amount)
+    let fee = neutrality::fee(ctx, &provider_id, amount)?;
+    ctx.fee(fee)?;
+    ctx.credit(&provider_id, Asset::Usd, rest(amount, fee)?)
 }

@@ -43,12 +43,43 @@ fn accrued(w: &World, leases: &[LeaseId]) -> Vec<u128> {
     leases.iter().map(|lease| w.lease(lease).accrued.nanos()).collect()
 }
 
+/// A settlement case: whole blocks of a second, one stream a rate, money in units, rates in units
+/// a second; `ours` is what each stream is paid pro rata.
+#[derive(serde::Deserialize)]
+struct Settlement {
+    name: String,
+    elapsed: u64,
+    balance: u128,
+    rates: Vec<u64>,
+    ours: Vec<u128>,
+    overdrawn: bool,
+    #[serde(default)]
+    unpaid: u128,
+}
+
+impl Settlement {
+    fn play(&self) {
+        let name = &self.name;
+        let (mut w, escrow, leases) = streams(self.balance, &self.rates);
+        for _ in 0..self.elapsed {
+            w.beat(1_000);
+        }
+        let expected: Vec<u128> = self.ours.iter().map(|units| units * UNIT).collect();
+        assert_eq!(accrued(&w, &leases), expected, "{name}");
+        let record = w.escrow(&escrow);
+        let is_overdrawn = matches!(record.status, EscrowStatus::Overdrawn { .. });
+        assert_eq!(is_overdrawn, self.overdrawn, "{name}");
+        let short: u128 = leases.iter().map(|lease| w.lease(lease).shortfall.nanos()).sum();
+        assert_eq!(short, self.unpaid * UNIT, "{name}");
+        assert_eq!(record.paid.nanos(), expected.iter().sum::<u128>(), "{name}");
+    }
+}
+
 #[test]
 fn streams_share_pro_rata_what_the_escrow_has() {
-    // (name, seconds, balance, rates, paid, overdrawn, unpaid): known settlement cases, with the
-    // pro-rata outcome.
-    type Case = (&'static str, u64, u128, &'static [u64], &'static [u128], bool, u128);
-    let table: [Case; 8] = [
+    // (name, seconds, balance, rates, paid, overdrawn, unpaid)
+    type Row = (&'static str, u64, u128, &'static [u64], &'static [u128], bool, u128);
+    let table: [Row; 8] = [
         ("plenty left", 5, 100, &[1, 2], &[5, 10], false, 0),
         ("use it all", 5, 100, &[10, 10], &[50, 50], false, 0),
         ("runs short", 6, 100, &[10, 10], &[50, 50], true, 20),
@@ -58,19 +89,106 @@ fn streams_share_pro_rata_what_the_escrow_has() {
         ("overdrawn", 11, 200, &[10, 10], &[100, 100], true, 20),
         ("unequal rates", 10, 90, &[6, 3, 1], &[54, 27, 9], true, 10),
     ];
-    for (name, seconds, balance, rates, paid, overdrawn, unpaid) in table {
-        let (mut w, escrow, leases) = streams(balance, rates);
-        for _ in 0..seconds {
-            w.beat(1_000);
+    for (name, elapsed, balance, rates, ours, overdrawn, unpaid) in table {
+        let (name, rates, ours) = (name.to_owned(), rates.to_vec(), ours.to_vec());
+        Settlement { name, elapsed, balance, rates, ours, overdrawn, unpaid }.play();
+    }
+}
+
+/// The settlement cases of another network, with its results and with ours; kept beside the
+/// repository.
+#[test]
+fn the_settlement_cases_of_akash_come_out_pro_rata() {
+    #[derive(serde::Deserialize)]
+    struct Vectors {
+        cases: Vec<Settlement>,
+    }
+    let path =
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/vectors/escrow/akash_settle.json");
+    let Ok(text) = std::fs::read_to_string(path) else {
+        println!("skipped: there is no {path}");
+        return;
+    };
+    let vectors: Vectors = serde_json::from_str(&text).unwrap();
+    assert!(!vectors.cases.is_empty());
+    for case in vectors.cases {
+        case.play();
+    }
+}
+
+#[test]
+fn one_heartbeat_covers_the_leases_of_all_tenants_and_escrows() {
+    let mut w = World::new();
+    w.provider("pat", "3.6");
+    let mut leases = Vec::new();
+    for tenant in ["ann", "bob"] {
+        for _ in 0..2 {
+            let escrow = w.open_escrow(tenant, usd(1));
+            leases.extend(w.grant(tenant, escrow, None, 1));
         }
-        let expected: Vec<u128> = paid.iter().map(|units| units * UNIT).collect();
-        assert_eq!(accrued(&w, &leases), expected, "{name}");
-        let record = w.escrow(&escrow);
-        let is_overdrawn = matches!(record.status, EscrowStatus::Overdrawn { .. });
-        assert_eq!(is_overdrawn, overdrawn, "{name}");
-        let short: u128 = leases.iter().map(|lease| w.lease(lease).shortfall.nanos()).sum();
-        assert_eq!(short, unpaid * UNIT, "{name}");
-        assert_eq!(record.paid.nanos(), expected.iter().sum::<u128>(), "{name}");
+    }
+    let ready = leases.iter().map(|lease| ("pat", Action::LeaseReady { lease: *lease })).collect();
+    w.block(500, ready);
+    w.ok("pat", Action::Heartbeat { leases: leases.clone() });
+    assert_eq!(accrued(&w, &leases), [500_000; 4]);
+}
+
+#[test]
+fn what_has_vested_is_in_the_providers_account_in_the_block_in_which_it_vests() {
+    let earned = |w: &World| w.usd_of("pat").checked_sub(usd(600)).unwrap();
+    let second = nanos(1_000_000);
+    // At level none: in the block of the heartbeat that covers it.
+    let mut w = World::new();
+    w.provider("pat", "3.6");
+    let escrow = w.open_escrow("ann", usd(10));
+    let lease = w.active("ann", escrow, None);
+    w.beat(1_000);
+    assert_eq!(earned(&w), second);
+    // And it is free at once.
+    let spend = Action::Transfer { to: id("bob"), asset: Asset::Usd, amount: w.usd_of("pat") };
+    w.block(1, vec![("pat", spend)]);
+    assert_eq!(w.usd_of("pat"), Amount::ZERO);
+    w.ok("ann", Action::LeaseClose { lease });
+    // At every other: in the block in which it is accepted, or the window ends, or the verdict
+    // that came after it falls.
+    for end in ["accepted", "unchallenged", "judged"] {
+        let mut w = World::new();
+        w.provider("pat", "3.6");
+        w.provider("quin", "3.7");
+        let escrow = w.open_escrow("ann", usd(10));
+        let job = w.open_job("ann", escrow);
+        let order = w.order_for(escrow, Some(job), 6);
+        let order = w.place("ann", order);
+        let by = |w: &World, who: &str| {
+            let leases = w.order(&order).leases;
+            leases.into_iter().find(|lease| w.lease(lease).provider() == id(who)).unwrap()
+        };
+        let (lease, other) = (by(&w, "pat"), by(&w, "quin"));
+        w.ok("pat", Action::LeaseReady { lease });
+        w.beat(1_000);
+        w.block(1, vec![("ann", Action::LeaseClose { lease })]);
+        let due = w.lease(&lease).accrued;
+        assert_eq!((due, earned(&w)), (nanos(1_001_000), Amount::ZERO), "{end}");
+        match end {
+            "accepted" => drop(w.ok("ann", Action::ResultAccept { lease })),
+            "unchallenged" => {
+                w.pass(9, 1_000);
+                w.pass(1, 999);
+                assert_eq!(earned(&w), Amount::ZERO);
+                w.pass(1, 1);
+            }
+            _ => {
+                let claims = Box::new([w.claim(lease, 0, 1), w.claim(other, 0, 2)]);
+                let evidence = String::new();
+                let (receipt, _) = w.ok("ann", Action::DisputeOpen { job, claims, evidence });
+                w.pass(12, 1_000);
+                assert_eq!(earned(&w), Amount::ZERO, "held by the dispute");
+                let dispute = DisputeId::derive(&receipt.tx);
+                let output = Some(crate::tests::world::result(1));
+                w.ok("val", Action::DisputeVote { dispute, output });
+            }
+        }
+        assert_eq!(earned(&w), due, "{end}");
     }
 }
 
@@ -142,7 +260,7 @@ fn an_escrow_that_stays_short_closes_its_leases() {
         assert_eq!((reason, settled), (CloseReason::OutOfFunds, true));
         assert_eq!(record.covered, Millis(12_000));
         assert_eq!(record.accrued, nanos(10 * UNIT));
-        assert_eq!(w.provider_of("pat").slashed, Amount::ZERO, "nobody is to blame");
+        assert_eq!(w.bond_of("pat").slashed, Amount::ZERO, "nobody is to blame");
     }
     w.ok("ann", Action::EscrowClose { escrow });
 }
@@ -178,6 +296,7 @@ fn refunds_follow_what_is_left_of_each_deposit() {
         paid: spent,
         refunded: left,
         compensated: Amount::ZERO,
+        fees: Amount::ZERO,
     };
     assert_eq!(receipt.events, [closed]);
 }

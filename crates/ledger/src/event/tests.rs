@@ -38,7 +38,8 @@ fn named(field: &str, value: &Value, found: &mut Vec<Subject>) {
         "validator" => {
             found.extend([Subject::Validator(read(value)), Subject::Account(read(value))]);
         }
-        "from" | "to" | "owner" | "depositor" | "tenant" | "reporter" => {
+        "from" | "to" | "owner" | "depositor" | "tenant" | "reporter" | "challenger"
+        | "delegator" | "account" | "key" | "auditor" | "operator" | "voter" | "proposer" => {
             found.push(Subject::Account(read(value)));
         }
         "order" | "orders" => found.push(Subject::Order(read(value))),
@@ -46,9 +47,10 @@ fn named(field: &str, value: &Value, found: &mut Vec<Subject>) {
         "escrow" => found.push(Subject::Escrow(read(value))),
         "job" => found.push(Subject::Job(read(value))),
         "dispute" => found.push(Subject::Dispute(read(value))),
+        "proposal" => found.push(Subject::Proposal(read(value))),
         other => {
             let text = value.as_str().unwrap_or_default();
-            let known = ["root", "output"].contains(&other);
+            let known = ["root", "output", "beacon", "entry"].contains(&other);
             assert!(known || text.parse::<Hash>().is_err(), "an id in the unknown field `{other}`");
         }
     }

@@ -4,16 +4,44 @@
 //! |---|---|---|
 //! | none | `JobOpen` | open |
 //! | open | `JobClose`, with no open order | closed: takes no new orders |
+//!
+//! What a provider commits to, and when its pay is free ([`Verification`] is a term of the job):
+//!
+//! | level | leaves under the commitment | the closed lease is settled |
+//! |---|---|---|
+//! | `none` | one for each task that it ran | at once: pay vests as time is covered |
+//! | `replicate` | the same | a window after its end |
+//! | `audit` | the same, at most as many as the job has tasks | a window after the later of end and draw |
+//! | `dispute` | the state before each step that it ran, and the last one | the same |
+//!
+//! A commitment at the levels `audit` and `dispute`:
+//!
+//! | state | action or event | next |
+//! |---|---|---|
+//! | none | `ResultCommit` at height `h` | made |
+//! | made | `ResultCommit`, the lease being open, at a height below `h + 2` | made, at its own height |
+//! | made | the end of the block at `h + 2` | final: that block's beacon is stored with it |
+//! | none | the lease was closed a window ago | pay is forfeited: nothing stands for the results |
+//!
+//! The beacon of block `h + 2` is made by the agreement on block `h + 1`, so who commits in block
+//! `h` cannot know it; block `h + 2` itself takes no replacement any more. What is audited follows
+//! from the beacon by [`draw`].
+//!
+//! Of a chain at level `dispute` the ledger itself knows state 0, the module and the data, from
+//! the job, and that there are no more steps than the job has tasks. A lease that ended early
+//! commits to the steps that it ran. Who goes on from a checkpoint opens a job that starts there.
 
 pub(crate) mod close;
+pub mod draw;
 pub(crate) mod open;
 
 use crate::{
-    archive::Kind,
-    keys::{self, Record, Table},
+    Reject, archive,
+    keys::{self, Listing, Record, Table},
 };
 use borsh::{BorshDeserialize, BorshSerialize};
-use muster_types::{AccountId, EscrowId, Hash, JobId, Millis};
+use muster_types::{AccountId, Amount, EscrowId, Hash, JobId, Millis};
+use muster_verify::Chain;
 use serde::{Deserialize, Serialize};
 
 /// How a job's tasks depend on each other.
@@ -44,6 +72,45 @@ pub enum Verification {
         /// The sampled part of the tasks, in hundredths of a per cent.
         sample_bps: u32,
     },
+    /// The provider commits first, then a beacon draws the tasks that auditors run again. Pay is
+    /// withheld until the window after the draw has ended.
+    Audit {
+        /// The probability of each task to be drawn, in hundredths of a per cent.
+        rate_bps: u32,
+    },
+    /// The provider of a chain commits to every state; anybody may challenge it within the window,
+    /// and the one step on which they disagree is run by the validators. Pay is withheld until
+    /// then.
+    Dispute,
+}
+
+impl Verification {
+    /// Whether results stand by the provider's commitment, which becomes final by a draw.
+    #[must_use]
+    pub const fn is_committed(self) -> bool {
+        match self {
+            Self::None | Self::Replicate { .. } => false,
+            Self::Audit { .. } | Self::Dispute => true,
+        }
+    }
+}
+
+/// What every step of a chain at level `dispute` is run with, and what it starts from: what a
+/// referee needs, but for the contents. Whoever challenges must be able to run it, so it is not
+/// salted.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+pub struct ChainStart {
+    /// Content hash of the WASM module.
+    pub module: Hash,
+    /// Content hash of the data directory's listing.
+    pub data: Hash,
+    /// Content hash of state 0.
+    pub initial: Hash,
+    /// Memory that a step may use, in bytes. Its fuel is [`JobSpec::fuel_max`].
+    pub memory_max_bytes: u64,
 }
 
 /// A job's terms. Content is committed to by salted hashes only.
@@ -62,6 +129,36 @@ pub struct JobSpec {
     pub manifest: Hash,
     /// The most fuel that one task may use; a referee re-runs at most so much.
     pub fuel_max: u64,
+    /// Whether pay is bounded by committed fuel (see [`crate::market`]); needs a verification.
+    pub metered: bool,
+    /// What a chain at level `dispute` is made of; nothing at every other level.
+    pub chain: Option<ChainStart>,
+}
+
+/// The least that a lease must pledge for cheating on it not to pay, where it is paid at most
+/// `reward` and a wrong result is worth `outside_gain` to its provider beyond that (see
+/// [`muster_verify::stake_floor`]). Only level `audit` leaves a wrong result a chance, so only it
+/// asks for a pledge beyond the schedule's.
+///
+/// # Errors
+/// [`Reject::Overflow`] where no pledge is enough.
+pub fn pledge_for(spec: &JobSpec, reward: Amount, outside_gain: Amount) -> Result<Amount, Reject> {
+    match spec.verification {
+        Verification::None | Verification::Replicate { .. } | Verification::Dispute => {
+            Ok(Amount::ZERO)
+        }
+        Verification::Audit { rate_bps } => {
+            muster_verify::stake_floor(reward, outside_gain, rate_bps).ok_or(Reject::Overflow)
+        }
+    }
+}
+
+impl JobSpec {
+    /// What the leaves of a chain at level `dispute` are bound to.
+    pub(crate) fn chain_of(&self, job: &JobId) -> Result<(ChainStart, Chain), Reject> {
+        let start = self.chain.ok_or_else(|| Reject::bad_field("spec.chain"))?;
+        Ok((start, Chain { job: *job, module: start.module, data: start.data }))
+    }
 }
 
 /// A job's state.
@@ -86,18 +183,12 @@ impl Record for Job {
     type Key = JobId;
     const KIND: &'static str = "job";
     const TABLE: Table<JobId, Self> = keys::JOBS;
-    const LEAVES: Option<Kind> = Some(Kind::Job);
+    const LISTING: Listing = Listing::Always;
+
+    archive::leaves!(Job);
 
     fn is_final(&self) -> bool {
         self.closed && self.open_orders == 0 && self.open_leases == 0
-    }
-
-    fn final_at(&self) -> Option<Millis> {
-        self.final_at
-    }
-
-    fn set_final_at(&mut self, at: Option<Millis>) {
-        self.final_at = at;
     }
 
     fn entries(&self, key: &JobId, emit: &mut dyn FnMut(Vec<u8>)) {

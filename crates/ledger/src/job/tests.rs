@@ -1,14 +1,45 @@
 use crate::{
     Action, Reject,
-    job::{JobKind, JobSpec, Verification},
-    tests::{World, usd, world::hash},
+    job::{ChainStart, JobKind, JobSpec, Verification, pledge_for},
+    tests::{
+        World,
+        chain::{self, START},
+        nanos, usd,
+        world::hash,
+    },
 };
-use muster_types::{EscrowId, JobId};
+use muster_types::{Amount, EscrowId, JobId};
+
+/// A chain at level `dispute` whose steps may use so much memory.
+fn chain(memory_max_bytes: u64) -> JobSpec {
+    JobSpec {
+        chain: Some(ChainStart { memory_max_bytes, ..START }),
+        ..chain::spec(EscrowId::default(), 200)
+    }
+}
+
+#[test]
+fn only_audits_ask_for_a_pledge_and_by_the_formula() {
+    let spec = chain(1);
+    let table = [
+        (Verification::None, Ok(0)),
+        (Verification::Replicate { sample_bps: 500 }, Ok(0)),
+        (Verification::Dispute, Ok(0)),
+        (Verification::Audit { rate_bps: 500 }, Ok(23_000 + 29_000)),
+        (Verification::Audit { rate_bps: 1_000 }, Ok(11_000 + 14_000)),
+        (Verification::Audit { rate_bps: 0 }, Err(Reject::Overflow)),
+    ];
+    for (verification, pledge) in table {
+        let spec = JobSpec { verification, ..spec.clone() };
+        let asked = pledge_for(&spec, nanos(1_000), nanos(1_000));
+        assert_eq!(asked, pledge.map(Amount::from_nanos), "{verification:?}");
+    }
+}
 
 #[test]
 fn a_job_that_is_not_as_documented_is_refused() {
     type Change = fn(&mut JobSpec);
-    let table: [(&str, Change); 6] = [
+    let table: [(&str, Change); 16] = [
         ("spec.tasks", |spec| spec.tasks = 0),
         ("spec.tasks", |spec| spec.tasks = u64::MAX),
         ("spec.fuel_max", |spec| spec.fuel_max = 0),
@@ -18,6 +49,25 @@ fn a_job_that_is_not_as_documented_is_refused() {
         ("spec.verification.sample_bps", |spec| {
             spec.verification = Verification::Replicate { sample_bps: 10_001 };
         }),
+        ("spec.verification.rate_bps", |spec| {
+            spec.verification = Verification::Audit { rate_bps: 0 };
+        }),
+        ("spec.verification.rate_bps", |spec| {
+            spec.verification = Verification::Audit { rate_bps: 10_001 };
+        }),
+        ("spec.chain", |spec| spec.chain = Some(START)),
+        ("spec.chain", |spec| {
+            spec.verification = Verification::Audit { rate_bps: 500 };
+            spec.chain = Some(START);
+        }),
+        ("spec.chain", |spec| spec.verification = Verification::Dispute),
+        ("spec.chain", |spec| *spec = chain(0)),
+        ("spec.chain", |spec| *spec = chain((4 << 30) + 1)),
+        ("spec.kind", |spec| *spec = JobSpec { kind: JobKind::Batch, ..chain(1) }),
+        ("spec.kind", |spec| {
+            *spec = JobSpec { kind: JobKind::Batch, chain: None, ..chain(1) };
+        }),
+        ("spec.metered", |spec| spec.metered = true),
         ("escrow", |spec| spec.escrow = EscrowId::default()),
     ];
     let mut w = World::new();
@@ -29,6 +79,8 @@ fn a_job_that_is_not_as_documented_is_refused() {
         verification: Verification::None,
         manifest: hash(1),
         fuel_max: 1,
+        chain: None,
+        metered: false,
     };
     for (field, change) in table {
         let mut spec = good.clone();
@@ -42,6 +94,9 @@ fn a_job_that_is_not_as_documented_is_refused() {
     let refused = w.refused("bob", Action::JobOpen { spec: good.clone() });
     assert_eq!(refused, Reject::not_yours("owner"));
     w.ok("ann", Action::JobOpen { spec: good.clone() });
+    w.ok("ann", Action::JobOpen { spec: chain::spec(escrow, 200) });
+    let audited = Verification::Audit { rate_bps: 10_000 };
+    w.ok("ann", Action::JobOpen { spec: JobSpec { verification: audited, ..good.clone() } });
     w.ok("ann", Action::EscrowClose { escrow });
     let refused = w.refused("ann", Action::JobOpen { spec: good });
     assert_eq!(refused, Reject::wrong_state("escrow", "closed"));

@@ -1,21 +1,27 @@
 //! `LeaseClose`, and every other end of a lease.
 
-use super::{CloseReason, Lease, LeaseStatus, settled};
+use super::{CloseReason, Lease, LeaseStatus, ended, settled};
 use crate::{
     Event, Reject,
+    bond::slash,
     ctx::{By, Ctx, rest},
     escrow::{Escrow, settle},
-    provider::{Host, Provider, slash},
+    neutrality,
+    provider::Host,
 };
 use muster_market::capacity;
-use muster_types::{LeaseId, Rate};
+use muster_types::{LeaseId, Millis, Rate};
 
 pub(crate) fn run(ctx: &mut Ctx<'_>, by: &By, id: &LeaseId) -> Result<(), Reject> {
     let lease: Lease = ctx.load(id)?;
     let reason = if lease.tenant == by.signer {
         CloseReason::TenantClosed
     } else if lease.provider() == by.signer {
-        CloseReason::ProviderExit
+        if ctx.env.head.now < lease.guaranteed_until {
+            CloseReason::ProviderExit
+        } else {
+            CloseReason::OfferEnded
+        }
     } else {
         return Err(Reject::not_yours("tenant"));
     };
@@ -30,9 +36,11 @@ pub(crate) fn close(ctx: &mut Ctx<'_>, id: &LeaseId, reason: CloseReason) -> Res
         return Err(Reject::wrong_state("lease", lease.status.name()));
     }
     // Also where the pay is forfeited next: what the tenant had to pay for is what it lost.
-    if let Some(gap) = settle::cover(ctx, &mut lease) {
+    let gap = cover(ctx, &mut lease, reason);
+    if gap > Millis::ZERO {
         ctx.store(id, &lease);
-        settle::settle(ctx, &lease.escrow, &[(*id, gap)])?;
+        let escrow = lease.escrow;
+        settle::settle(ctx, &escrow, vec![settle::Touched { id: *id, lease, gap }])?;
         lease = ctx.load(id)?;
     }
     lease.seen_steady = ctx.env.head.steady;
@@ -48,13 +56,7 @@ pub(crate) fn close(ctx: &mut Ctx<'_>, id: &LeaseId, reason: CloseReason) -> Res
         covered: lease.covered,
         accrued: lease.accrued,
     });
-    if reason.is_provider_fault() {
-        let provider_id = lease.provider();
-        let mut provider: Provider = ctx.load(&provider_id)?;
-        let conduct = &mut provider.conduct;
-        conduct.leases_broken = conduct.leases_broken.saturating_add(1);
-        ctx.store(&provider_id, &provider);
-    }
+    ended::lease_ended(ctx, &lease, reason)?;
     if reason == CloseReason::ProviderFraud {
         return Ok(());
     }
@@ -62,6 +64,22 @@ pub(crate) fn close(ctx: &mut Ctx<'_>, id: &LeaseId, reason: CloseReason) -> Res
         slash::slash(ctx, id, &mut lease, reason, None)?;
     }
     settled::settle_if_clear(ctx, id)
+}
+
+/// Judges the time up to the close; gives what it adds to the covered time, the minimum charge
+/// included. Nothing is covered where the tenant rejects what it got.
+fn cover(ctx: &Ctx<'_>, lease: &mut Lease, reason: CloseReason) -> Millis {
+    if reason == CloseReason::ReadyRejected {
+        return Millis::ZERO;
+    }
+    let stalled = matches!(lease.status, LeaseStatus::Stalled { .. });
+    let gap = settle::cover(ctx, lease).unwrap_or(Millis::ZERO);
+    if reason != CloseReason::TenantClosed || stalled {
+        return gap;
+    }
+    let missing = ctx.env.params.min_charge_ms.since(lease.covered);
+    lease.covered = lease.covered.after(missing);
+    gap.after(missing)
 }
 
 /// Gives the host its capacity back and takes the stream off the escrow.
@@ -73,5 +91,5 @@ fn free(ctx: &mut Ctx<'_>, lease: &Lease) -> Result<(), Reject> {
     let open = escrow.open_rate.amount_per_hour();
     escrow.open_rate = Rate::per_hour(rest(open, lease.rate.amount_per_hour())?);
     ctx.store(&lease.escrow, &escrow);
-    Ok(())
+    neutrality::closed(ctx, &lease.provider(), lease.rate)
 }

@@ -1,37 +1,75 @@
-//! `ResultCommit`. While the lease is open a later commitment replaces an earlier one; once it is
-//! closed the first stands.
+//! `ResultCommit`. While the lease is open a later commitment replaces an earlier one, until a draw
+//! makes it final where its level has one; once the lease is closed the first stands.
 
 use super::{Commitment, Lease};
 use crate::{
     Event, Reject,
     ctx::{By, Ctx},
+    job::{Job, Verification, draw},
     limits,
 };
 use muster_types::{Hash, LeaseId};
+
+/// What is committed to.
+#[derive(Clone, Copy)]
+pub(crate) struct Results {
+    pub(crate) root: Hash,
+    pub(crate) count: u64,
+    pub(crate) fuel: u64,
+}
 
 pub(crate) fn run(
     ctx: &mut Ctx<'_>,
     by: &By,
     id: &LeaseId,
-    root: Hash,
-    count: u64,
+    results: Results,
 ) -> Result<(), Reject> {
-    if count > limits::TASKS {
+    let mut lease: Lease = ctx.load(id)?;
+    let Results { root, count, fuel } = results;
+    if !allowed(ctx, &lease)?.contains(&count) {
         return Err(Reject::bad_field("count"));
     }
-    let mut lease: Lease = ctx.load(id)?;
     if lease.provider() != by.signer {
         return Err(Reject::not_yours("provider"));
     }
     if lease.status.is_settled() {
         return Err(Reject::wrong_state("lease", lease.status.name()));
     }
-    if lease.status.is_closed() && lease.commitment.is_some() {
+    let height = ctx.env.head.height;
+    // The beacon of the last block before the draw is known to who makes that block.
+    let is_final = |made: Commitment| {
+        lease.status.is_closed()
+            || lease.verification.is_committed()
+                && height >= made.height.saturating_add(draw::DELAY_BLOCKS)
+    };
+    if lease.commitment.is_some_and(is_final) {
         return Err(Reject::Duplicate);
     }
-    lease.commitment = Some(Commitment { root, count, at: ctx.env.head.now });
+    if let Some(job) = &lease.job {
+        let job: Job = ctx.load(job)?;
+        let most = u128::from(count).saturating_mul(u128::from(job.spec.fuel_max));
+        if u128::from(fuel) > most {
+            return Err(Reject::bad_field("fuel"));
+        }
+    }
+    let at = ctx.env.head.now;
+    lease.commitment = Some(Commitment { root, count, at, fuel, height, draw: None, last: None });
     ctx.store(id, &lease);
     let (provider, of) = (by.signer, lease.parties());
-    ctx.emit(Event::ResultCommitted { lease: *id, provider, of, root, count });
+    ctx.emit(Event::ResultCommitted { lease: *id, provider, of, root, count, fuel });
     Ok(())
+}
+
+/// How many leaves there may be.
+fn allowed(ctx: &Ctx<'_>, lease: &Lease) -> Result<std::ops::RangeInclusive<u64>, Reject> {
+    let tasks = match lease.job {
+        Some(job) => ctx.load::<Job>(&job)?.spec.tasks,
+        None => limits::TASKS,
+    };
+    Ok(match lease.verification {
+        Verification::None | Verification::Replicate { .. } => 0..=limits::TASKS,
+        Verification::Audit { .. } => 0..=tasks,
+        // State 0 has a leaf too.
+        Verification::Dispute => 1..=tasks.saturating_add(1),
+    })
 }

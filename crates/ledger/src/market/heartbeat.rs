@@ -10,7 +10,7 @@ use crate::{
     provider::Provider,
 };
 use muster_types::{EscrowId, LeaseId, Millis};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub(crate) fn run(ctx: &mut Ctx<'_>, by: &By, leases: &[LeaseId]) -> Result<(), Reject> {
     if leases.is_empty() || leases.len() > limits::HEARTBEAT_LEASES {
@@ -18,25 +18,37 @@ pub(crate) fn run(ctx: &mut Ctx<'_>, by: &By, leases: &[LeaseId]) -> Result<(), 
     }
     let mut touched: BTreeMap<EscrowId, Vec<settle::Touched>> = BTreeMap::new();
     let mut missed = 0u64;
+    let mut seen = BTreeSet::new();
     for id in leases {
+        if !seen.insert(*id) {
+            continue;
+        }
         let mut lease: Lease = ctx.load(id)?;
         if lease.provider() != by.signer {
             return Err(Reject::not_yours("provider"));
         }
-        let was = lease.status;
-        match was {
+        let resumed = match lease.status {
             LeaseStatus::Granted | LeaseStatus::Closed { .. } => continue,
-            LeaseStatus::Active | LeaseStatus::Stalled { .. } => {}
-        }
+            LeaseStatus::Active | LeaseStatus::Updating { .. } | LeaseStatus::Reclaiming { .. } => {
+                None
+            }
+            LeaseStatus::Stalled { was, .. } => Some(was),
+        };
         match settle::cover(ctx, &mut lease) {
-            // Named a second time, or by a second heartbeat in one block.
+            // By a second heartbeat in one block.
             Some(Millis::ZERO) => {}
-            Some(gap) => touched.entry(lease.escrow).or_default().push((*id, gap)),
+            Some(gap) => {
+                let touched = touched.entry(lease.escrow).or_default();
+                touched.push(settle::Touched { id: *id, lease, gap });
+                continue;
+            }
             None => missed = missed.saturating_add(1),
         }
-        lease.status = LeaseStatus::Active;
+        if let Some(was) = resumed {
+            lease.status = was.into();
+        }
         ctx.store(id, &lease);
-        if was != LeaseStatus::Active {
+        if resumed.is_some() {
             ctx.emit(Event::LeaseResumed { lease: *id, provider: by.signer, of: lease.parties() });
         }
     }
@@ -47,7 +59,7 @@ pub(crate) fn run(ctx: &mut Ctx<'_>, by: &By, leases: &[LeaseId]) -> Result<(), 
         ctx.store(&by.signer, &provider);
     }
     for (escrow, leases) in touched {
-        settle::settle(ctx, &escrow, &leases)?;
+        settle::settle(ctx, &escrow, leases)?;
     }
     Ok(())
 }

@@ -1,11 +1,12 @@
 //! `OrderPlace`.
 
-use super::{Order, OrderStatus};
+use super::{Bidding, Mode, Order, OrderStatus, Turn};
 use crate::{
     Event, Reject,
     ctx::{By, Ctx, up},
     escrow::{Escrow, EscrowStatus},
     job::Job,
+    limits,
 };
 use muster_market::Terms;
 use muster_types::{Amount, EscrowId, Hash, JobId, Millis, OrderId};
@@ -16,6 +17,8 @@ pub(crate) struct Placed<'a> {
     pub(crate) job: Option<JobId>,
     pub(crate) terms: &'a Terms,
     pub(crate) deadline: Millis,
+    pub(crate) mode: Mode,
+    pub(crate) reauction: bool,
 }
 
 pub(crate) fn run(
@@ -28,6 +31,7 @@ pub(crate) fn run(
     if placed.deadline <= ctx.env.head.now {
         return Err(Reject::bad_field("deadline"));
     }
+    let bidding = bidding(ctx, placed.mode)?;
     let mut escrow: Escrow = ctx.load(placed.escrow)?;
     if escrow.owner != by.signer {
         return Err(Reject::not_yours("owner"));
@@ -67,6 +71,14 @@ pub(crate) fn run(
         deadline: placed.deadline,
         fee: by.fee,
         leases: Vec::new(),
+        mode: placed.mode,
+        reauction: placed.reauction,
+        missing: placed.terms.count,
+        turn: Turn::FIRST,
+        bidding,
+        rent_until: ctx.env.head.steady,
+        rent_part: 0,
+        charged: Amount::ZERO,
         open_leases: 0,
         final_at: None,
     };
@@ -74,4 +86,16 @@ pub(crate) fn run(
     let (tenant, escrow, job) = (by.signer, *placed.escrow, placed.job);
     ctx.emit(Event::OrderPlaced { order: id, tenant, escrow, job });
     Ok(())
+}
+
+/// The window that a mode opens.
+fn bidding(ctx: &Ctx<'_>, mode: Mode) -> Result<Option<Bidding>, Reject> {
+    let Mode::Bids { window_ms, bids_max, pick: _ } = mode else { return Ok(None) };
+    if window_ms == Millis::ZERO || window_ms > limits::BID_WINDOW_MS {
+        return Err(Reject::bad_field("mode.window_ms"));
+    }
+    if bids_max == 0 || bids_max > limits::BIDS {
+        return Err(Reject::bad_field("mode.bids_max"));
+    }
+    Ok(Some(Bidding { until: ctx.env.head.steady.after(window_ms), bids: 0 }))
 }

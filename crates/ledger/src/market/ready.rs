@@ -13,14 +13,26 @@ pub(crate) fn run(ctx: &mut Ctx<'_>, by: &By, id: &LeaseId) -> Result<(), Reject
     if lease.provider() != by.signer {
         return Err(Reject::not_yours("provider"));
     }
-    if lease.status != LeaseStatus::Granted {
-        return Err(Reject::wrong_state("lease", lease.status.name()));
-    }
-    // Not active yet: the time since the grant is seen, and not covered.
-    settle::cover(ctx, &mut lease);
+    let (provider, of) = (by.signer, lease.parties());
+    let event = match lease.status {
+        LeaseStatus::Granted => {
+            // Not serving yet: the time since the grant is seen, and not covered.
+            settle::cover(ctx, &mut lease);
+            if lease.job.is_none() {
+                lease.rejectable_until = ctx.env.head.steady.after(ctx.env.params.ready_window_ms);
+            }
+            Event::LeaseStarted { lease: *id, provider, of }
+        }
+        LeaseStatus::Updating { .. } => Event::LeaseUpdated { lease: *id, provider, of },
+        status @ (LeaseStatus::Active
+        | LeaseStatus::Stalled { .. }
+        | LeaseStatus::Closed { .. }
+        | LeaseStatus::Reclaiming { .. }) => {
+            return Err(Reject::wrong_state("lease", status.name()));
+        }
+    };
     lease.status = LeaseStatus::Active;
     ctx.store(id, &lease);
-    let of = lease.parties();
-    ctx.emit(Event::LeaseStarted { lease: *id, provider: by.signer, of });
+    ctx.emit(event);
     Ok(())
 }

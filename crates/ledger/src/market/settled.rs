@@ -1,51 +1,58 @@
 //! The settlement of closed leases: withheld pay is released or forfeited, the pledge is free.
 
-use super::{Lease, LeaseStatus, Order};
+use super::{CloseReason, Lease, LeaseStatus, Order};
 use crate::{
-    Event, Reject,
-    ctx::{Ctx, down, rest},
+    Event, Reject, bond,
+    ctx::{Ctx, down},
     escrow::{Escrow, settle},
-    job::Job,
-    provider::{Provider, drain},
+    job::{Job, Verification},
+    provider::{Provider, drain, jail},
 };
 use muster_types::{Amount, LeaseId};
 
-/// Settles a closed lease from which nothing is withheld and that no dispute names.
+/// Settles a closed lease from which nothing is withheld for its results, that no dispute names,
+/// and whose commitment nobody need have the time to check.
 pub(crate) fn settle_if_clear(ctx: &mut Ctx<'_>, id: &LeaseId) -> Result<(), Reject> {
     let lease: Lease = ctx.load(id)?;
-    let closed = matches!(lease.status, LeaseStatus::Closed { settled: false, .. });
-    if closed && lease.disputes == 0 && lease.withheld().is_zero() {
-        finish(ctx, id, false)?;
+    let LeaseStatus::Closed { reason, settled: false, .. } = lease.status else {
+        return Ok(());
+    };
+    let checked = lease.verification.is_committed() && lease.commitment.is_some();
+    let unverified = lease.verification == Verification::None;
+    if !checked && lease.disputes == 0 && (unverified || lease.withheld().is_zero()) {
+        finish(ctx, id, reason == CloseReason::ReadyRejected)?;
     }
     Ok(())
 }
 
-/// A closed lease's challenge window has ended without an open dispute.
+/// A closed lease's challenge window has ended without an open dispute. Where nothing stands for
+/// results that must be committed to, they are not paid for.
 pub(crate) fn unchallenged(ctx: &mut Ctx<'_>, id: &LeaseId) -> Result<(), Reject> {
-    finish(ctx, id, false)
+    let lease: Lease = ctx.load(id)?;
+    finish(ctx, id, lease.verification.is_committed() && lease.commitment.is_none())
 }
 
-/// Settles a closed lease, for good. With `forfeit` its withheld pay goes back to the escrow.
+/// Settles a closed lease, for good: what it may be paid of its withheld pay goes to the provider,
+/// the rest back to the escrow; with `forfeit`, all of it.
 pub(crate) fn finish(ctx: &mut Ctx<'_>, id: &LeaseId, forfeit: bool) -> Result<(), Reject> {
     let mut lease: Lease = ctx.load(id)?;
     let LeaseStatus::Closed { reason, at, settled: false } = lease.status else {
         return Err(Reject::wrong_state("lease", lease.status.name()));
     };
-    let forfeited = if forfeit {
-        settle::forfeit(ctx, &lease)?
-    } else {
-        settle::release(ctx, &mut lease)?;
-        Amount::ZERO
-    };
+    let due = if forfeit { Amount::ZERO } else { payable(ctx, &lease, reason)? };
+    let forfeited = settle::release(ctx, &mut lease, due)?;
     let pledge = std::mem::take(&mut lease.pledge);
     lease.status = LeaseStatus::Closed { reason, at, settled: true };
     ctx.store(id, &lease);
 
     let provider_id = lease.provider();
     let mut provider: Provider = ctx.load(&provider_id)?;
-    provider.pledged = rest(provider.pledged, pledge)?;
     provider.open_leases = down(provider.open_leases)?;
     ctx.store(&provider_id, &provider);
+    bond::release(ctx, &provider_id, pledge)?;
+    if !forfeit && !reason.is_provider_fault() && !lease.paid.is_zero() {
+        jail::kept_lease(ctx, &provider_id)?;
+    }
     let mut escrow: Escrow = ctx.load(&lease.escrow)?;
     escrow.open_leases = down(escrow.open_leases)?;
     ctx.store(&lease.escrow, &escrow);
@@ -68,4 +75,19 @@ pub(crate) fn finish(ctx: &mut Ctx<'_>, id: &LeaseId, forfeit: bool) -> Result<(
         settle::pay_shortfalls(ctx, &lease.escrow)?;
     }
     drain::unbond_if_idle(ctx, &provider_id)
+}
+
+/// What of its withheld pay a closed lease may be paid: all of it, but a metered one at most what
+/// its fuel is worth, or the minimum charge where that is due and more.
+fn payable(ctx: &Ctx<'_>, lease: &Lease, reason: CloseReason) -> Result<Amount, Reject> {
+    let withheld = lease.withheld();
+    let Some(worth) = lease.fuel_worth() else {
+        return Ok(withheld);
+    };
+    let least = if reason == CloseReason::TenantClosed {
+        lease.rate.charge_floor(ctx.env.params.min_charge_ms).ok_or(Reject::Overflow)?
+    } else {
+        Amount::ZERO
+    };
+    Ok(withheld.min(worth.max(least).saturating_sub(lease.paid)))
 }

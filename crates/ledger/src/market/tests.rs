@@ -1,6 +1,6 @@
 use crate::{
     Action, Event, Reject,
-    market::{CloseReason, LeaseStatus, OrderStatus},
+    market::{CloseReason, LeaseStatus, Mode, OrderStatus, Pick},
     provider::HostSpec,
     tests::{
         World, nanos, usd,
@@ -38,6 +38,10 @@ fn closed(w: &World, lease: &LeaseId) -> (CloseReason, bool) {
     }
 }
 
+fn ended(w: &World, order: OrderId, status: OrderStatus) -> Event {
+    Event::OrderEnded { order, status, charged: Amount::ZERO, of: w.order(&order).parties() }
+}
+
 #[test]
 fn an_order_is_leased_in_its_block_by_the_cheapest_offer() {
     let mut w = World::new();
@@ -65,7 +69,8 @@ fn an_order_is_leased_in_its_block_by_the_cheapest_offer() {
     let granted = Event::LeaseGranted { lease, order, tenant, escrow, job, host, rate, pledge };
     assert!(events.contains(&granted));
     let quin = w.provider_of("quin");
-    assert_eq!((quin.pledged, quin.open_leases, quin.conduct.leases), (pledge, 1, 1));
+    assert_eq!((quin.open_leases, quin.conduct.leases), (1, 1));
+    assert_eq!(w.bond_of("quin").pledged, pledge);
     assert_eq!(w.host_of("quin", 0).used.cpu_milli, 1_000);
 }
 
@@ -140,41 +145,31 @@ fn leases_granted_later_keep_the_spread_of_the_earlier() {
 }
 
 #[test]
-fn waiting_orders_take_turns() {
-    let mut w = World::with(&["val"], |params| params.retry_max = 1);
-    let escrow = w.open_escrow("ann", usd(10));
-    let hopeless = Terms { regions: vec!["nowhere".into()], ..thread() };
-    for _ in 0..3 {
-        place(&mut w, escrow, hopeless.clone());
-    }
-    let order = place(&mut w, escrow, thread());
-    w.provider("pat", "3.6");
-    w.pass(4, 500);
-    assert_eq!(w.order(&order).status, OrderStatus::Leased, "its turn never came");
-    assert_eq!(view::waiting_orders(&w.state).len(), 3);
-}
-
-#[test]
 fn an_order_expires_or_is_cancelled_once() {
     let mut w = World::new();
     let escrow = w.open_escrow("ann", usd(10));
     let deadline = w.head().now.after(Millis(1_500));
     let job = w.open_job("ann", escrow);
-    let act =
-        Action::OrderPlace { escrow, job: Some(job), terms: thread(), deadline, manifest: hash(1) };
+    let act = Action::OrderPlace {
+        escrow,
+        job: Some(job),
+        terms: thread(),
+        deadline,
+        manifest: hash(1),
+        mode: Mode::Standing,
+        reauction: false,
+    };
     let order = w.place("ann", act);
     assert_eq!(w.refused("bob", Action::OrderCancel { order }), Reject::not_yours("tenant"));
     let events = w.pass(1, 500);
-    let (tenant, for_job) = (id("ann"), Some(job));
-    let ended = |order, expired, job| Event::OrderEnded { order, expired, tenant, escrow, job };
-    assert_eq!(events, [ended(order, true, for_job)]);
+    assert_eq!(events, [ended(&w, order, OrderStatus::Expired)]);
     assert_eq!(w.order(&order).status, OrderStatus::Expired);
     let expired = Reject::wrong_state("order", "expired");
     assert_eq!(w.refused("ann", Action::OrderCancel { order }), expired);
 
     let order = place(&mut w, escrow, thread());
     let (receipt, _) = w.ok("ann", Action::OrderCancel { order });
-    assert_eq!(receipt.events, [ended(order, false, None)]);
+    assert_eq!(receipt.events, [ended(&w, order, OrderStatus::Cancelled)]);
     let cancelled = Reject::wrong_state("order", "cancelled");
     assert_eq!(w.refused("ann", Action::OrderCancel { order }), cancelled);
     assert_eq!((w.escrow(&escrow).open_orders, w.job(&job).open_orders), (0, 0));
@@ -193,14 +188,20 @@ fn an_order_that_cannot_be_is_refused() {
     let job = w.open_job("ann", mine);
     let their_job = w.open_job("bob", theirs);
     let deadline = w.head().now.after(Millis(60_000));
-    let place =
-        |escrow, job, terms| Action::OrderPlace { escrow, job, terms, deadline, manifest: hash(1) };
-    let late = Action::OrderPlace {
-        escrow: mine,
-        job: None,
-        terms: thread(),
-        deadline: w.head().now,
+    let act = |escrow, job, terms, deadline, mode| Action::OrderPlace {
+        escrow,
+        job,
+        terms,
+        deadline,
         manifest: hash(1),
+        mode,
+        reauction: false,
+    };
+    let place = |escrow, job, terms| act(escrow, job, terms, deadline, Mode::Standing);
+    let late = act(mine, None, thread(), w.head().now, Mode::Standing);
+    let bids = |window_ms, bids_max| {
+        let mode = Mode::Bids { window_ms: Millis(window_ms), bids_max, pick: Pick::Lowest };
+        act(mine, None, thread(), deadline, mode)
     };
     let none = Terms { count: 0, ..thread() };
     let table = [
@@ -211,6 +212,10 @@ fn an_order_that_cannot_be_is_refused() {
         (place(mine, Some(their_job), thread()), Reject::not_yours("tenant")),
         (place(second, Some(job), thread()), Reject::bad_field("escrow")),
         (late, Reject::bad_field("deadline")),
+        (bids(0, 1), Reject::bad_field("mode.window_ms")),
+        (bids(86_400_001, 1), Reject::bad_field("mode.window_ms")),
+        (bids(1, 0), Reject::bad_field("mode.bids_max")),
+        (bids(1, 257), Reject::bad_field("mode.bids_max")),
     ];
     for (act, reject) in table {
         assert_eq!(w.refused("ann", act.clone()), reject, "{act:?}");
@@ -304,7 +309,7 @@ fn a_close_between_heartbeats_pays_up_to_the_close() {
         assert_eq!(record.accrued, nanos(1_800_000));
         assert_eq!(closed(&w, &lease), (reason, true));
         assert_eq!(w.host_of("pat", 0).used, Resources::default());
-        assert_eq!(w.provider_of("pat").pledged, Amount::ZERO);
+        assert_eq!(w.bond_of("pat").pledged, Amount::ZERO);
         let again = Reject::wrong_state("lease", "settled");
         assert_eq!(w.refused("ann", Action::LeaseClose { lease }), again);
     }
@@ -360,7 +365,7 @@ fn a_silent_provider_stalls_then_loses_the_lease_and_pays_the_tenant() {
     // The second that was paid was for nothing: the tenant gets it back out of the bond.
     assert_eq!(w.lease(&lease).compensated, nanos(1_000_000));
     assert_eq!(w.usd_of("ann"), ann.checked_add(nanos(1_000_000)).unwrap());
-    assert_eq!(w.provider_of("pat").slashed, "8.64".parse().unwrap());
+    assert_eq!(w.bond_of("pat").slashed, "8.64".parse().unwrap());
     assert_eq!(w.escrow(&escrow).compensated, nanos(1_000_000));
 }
 
@@ -379,7 +384,7 @@ fn a_stalled_lease_resumes_with_a_heartbeat_and_the_gap_unpaid() {
     assert_eq!((record.status, record.covered), (LeaseStatus::Active, Millis::ZERO));
     w.beat(500);
     assert_eq!(w.lease(&lease).covered, Millis(500));
-    assert_eq!(w.provider_of("pat").slashed, Amount::ZERO);
+    assert_eq!(w.bond_of("pat").slashed, Amount::ZERO);
 }
 
 #[test]
@@ -410,7 +415,7 @@ fn only_the_provider_serves_a_lease_and_only_the_parties_end_it() {
     let escrow = w.open_escrow("ann", usd(10));
     let [lease] = w.grant("ann", escrow, None, 1)[..] else { panic!() };
     let missing = LeaseId::default();
-    let commit = |lease, count| Action::ResultCommit { lease, root: hash(1), count };
+    let commit = |lease, count| Action::ResultCommit { lease, root: hash(1), count, fuel: 0 };
     let not_provider = || Reject::not_yours("provider");
     let not_found = || Reject::not_found("lease");
     let state = |state| Reject::wrong_state("lease", state);
@@ -451,10 +456,10 @@ fn withheld_pay_is_released_by_acceptance_or_by_the_end_of_the_window() {
         let job = w.open_job("ann", escrow);
         let lease = w.active("ann", escrow, Some(job));
         w.beat(500);
-        w.ok("pat", Action::ResultCommit { lease, root: hash(1), count: 3 });
-        w.ok("pat", Action::ResultCommit { lease, root: hash(2), count: 4 });
+        w.ok("pat", Action::ResultCommit { lease, root: hash(1), count: 3, fuel: 3 });
+        w.ok("pat", Action::ResultCommit { lease, root: hash(2), count: 4, fuel: 4 });
         w.ok("ann", Action::LeaseClose { lease });
-        let late = Action::ResultCommit { lease, root: hash(3), count: 4 };
+        let late = Action::ResultCommit { lease, root: hash(3), count: 4, fuel: 4 };
         assert_eq!(w.refused("pat", late), Reject::Duplicate);
         let commitment = w.lease(&lease).commitment.unwrap();
         assert_eq!((commitment.root, commitment.count), (hash(2), 4));

@@ -3,6 +3,7 @@
 use super::{Host, HostSpec, Provider, ProviderStatus, set::check_attributes};
 use crate::{
     Event, Params, Reject,
+    bond::Bond,
     ctx::{By, Ctx},
     keys, limits,
 };
@@ -14,9 +15,10 @@ pub(crate) fn set(ctx: &mut Ctx<'_>, by: &By, index: u32, spec: &HostSpec) -> Re
     match provider.status {
         ProviderStatus::Registered => {
             let needed = ctx.env.params.provider_bond_min;
-            return Err(Reject::InsufficientBond { needed, available: provider.bond });
+            let available = ctx.find::<Bond>(&by.signer).unwrap_or_default().amount;
+            return Err(Reject::InsufficientBond { needed, available });
         }
-        ProviderStatus::Active | ProviderStatus::Draining => {}
+        ProviderStatus::Active | ProviderStatus::Draining | ProviderStatus::Jailed { .. } => {}
         status @ (ProviderStatus::Unbonding { .. } | ProviderStatus::Gone) => {
             return Err(Reject::wrong_state("provider", status.name()));
         }

@@ -1,34 +1,44 @@
-//! Providers, their bonds and their hosts.
+//! Providers and their hosts. What they stake is in [`crate::bond`].
 //!
 //! | state | action or event | next |
 //! |---|---|---|
-//! | none | `ProviderSet` | registered |
-//! | registered, active, draining, gone | `ProviderSet` | the same; gone: registered |
-//! | registered | `BondAdd` to at least `provider_bond_min` | active |
-//! | active | slashed below `provider_bond_min` | registered |
-//! | registered, active | `ProviderDrain` | draining |
-//! | draining | the last open lease is settled | unbonding(until) |
-//! | unbonding | `BondWithdraw` after `until` | gone |
+//! | none | `ProviderSet` | registered; active where the bond suffices |
+//! | registered, active, draining, jailed | `ProviderSet` | the same |
+//! | gone | `ProviderSet` | jailed(until), where that is still ahead; else as from none |
+//! | registered | the bond reaches `provider_bond_min` | active |
+//! | active | the bond falls below `provider_bond_min` | registered |
+//! | registered, active, jailed | a fault that jails (see [`jail`]) | jailed(until), from now on |
+//! | jailed | `ProviderUnjail` at or after `until`, with `provider_bond_min` | active |
+//! | registered, active, jailed | `ProviderDrain` | draining |
+//! | draining | no unsettled lease is left | unbonding(until): all free bond begins to unbond |
+//! | unbonding | `BondWithdraw` at or after `until` | gone |
 //!
-//! Only an active or draining provider can set hosts, and only an active one's take orders. A host's capacity is never oversold; it cannot
-//! shrink below what is leased.
+//! Only an active, draining or jailed provider can set hosts, and only an active one's take
+//! orders. A host's capacity is never oversold; it cannot shrink below what is leased.
+//!
+//! Who operates a provider is in [`affiliate`].
 
-pub(crate) mod bond;
+pub mod affiliate;
 pub(crate) mod drain;
 pub(crate) mod host;
+pub mod jail;
 pub(crate) mod risk;
 pub(crate) mod set;
-pub(crate) mod slash;
+pub(crate) mod unjail;
+
+pub use affiliate::operator_of;
 
 use crate::{
     action::ProviderProfile,
+    bond::Bond,
+    ctx::Ctx,
     keys::{self, Record, Table},
-    market::offer_entries,
+    market::{offer_entries, wake},
     state::{Scratch, State},
 };
 use borsh::{BorshDeserialize, BorshSerialize};
 use muster_market::Prices;
-use muster_types::{AccountId, Amount, HostId, Millis, Resources};
+use muster_types::{AccountId, Amount, HostId, Millis, Rate, Resources};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -52,6 +62,11 @@ pub enum ProviderStatus {
     },
     /// Has left; the record keeps its history.
     Gone,
+    /// Was at fault: takes no new orders.
+    Jailed {
+        /// Block time from which `ProviderUnjail` works.
+        until: Millis,
+    },
 }
 
 /// What the ledger knows of a provider's conduct; the risk premium is computed from it.
@@ -79,6 +94,15 @@ pub struct Conduct {
     pub disputes_lost: u64,
     /// Transaction fees that it has paid, `usd`.
     pub fees_paid: Amount,
+    /// Leases broken since one that earned something was settled without its fault, or since it
+    /// was jailed last.
+    pub broken_in_a_row: u32,
+    /// Block time up to which it is, or last was, in jail.
+    pub jailed_until: Millis,
+    /// Leases that their tenants rejected when they were reported ready.
+    pub leases_rejected: u64,
+    /// Leases that it declined: not delivered, or not to be run.
+    pub leases_undelivered: u64,
 }
 
 /// A provider's state.
@@ -89,18 +113,15 @@ pub struct Provider {
     pub profile: ProviderProfile,
     /// Where it stands.
     pub status: ProviderStatus,
-    /// The bond in `usd`, pledged parts included.
-    pub bond: Amount,
-    /// The part of the bond that leases have locked; never more than the bond.
-    pub pledged: Amount,
+    /// The sum of the rates of its open leases.
+    pub open_rate: Rate,
     /// Leases that are not settled yet.
     pub open_leases: u32,
     /// Its conduct.
     pub conduct: Conduct,
-    /// All pay that it ever received, `usd`.
+    /// All pay that it ever earned and that was paid out, `usd`; the fee on an operator's share (see
+    /// [`crate::neutrality`]) is part of it.
     pub paid: Amount,
-    /// All bond that it ever lost, `usd`.
-    pub slashed: Amount,
 }
 
 /// A host as its provider offers it.
@@ -139,15 +160,45 @@ impl ProviderStatus {
             Self::Draining => "draining",
             Self::Unbonding { .. } => "unbonding",
             Self::Gone => "gone",
+            Self::Jailed { .. } => "jailed",
         }
     }
 }
 
-impl Provider {
-    /// The part of the bond that nothing has pledged.
-    #[must_use]
-    pub const fn bond_free(&self) -> Amount {
-        self.bond.saturating_sub(self.pledged)
+/// What an account's bond must not fall below by `BondUnbond`: the threshold of an active provider.
+pub(crate) fn bond_needed(ctx: &Ctx<'_>, id: &AccountId) -> Amount {
+    match ctx.find::<Provider>(id).map(|provider| provider.status) {
+        Some(ProviderStatus::Active) => ctx.env.params.provider_bond_min,
+        _ => Amount::ZERO,
+    }
+}
+
+/// An account's bond has changed: a provider of that account may begin or cease to be active.
+pub(crate) fn bond_changed(ctx: &mut Ctx<'_>, id: &AccountId) {
+    let Some(mut provider) = ctx.find::<Provider>(id) else { return };
+    let status = by_bond(ctx, id, provider.status);
+    if status != provider.status {
+        provider.status = status;
+        ctx.store(id, &provider);
+        set::changed(ctx, id, &provider);
+    }
+}
+
+/// What the bond makes of a status.
+fn by_bond(ctx: &Ctx<'_>, id: &AccountId, status: ProviderStatus) -> ProviderStatus {
+    let bond = ctx.find::<Bond>(id).unwrap_or_default().amount;
+    match status {
+        ProviderStatus::Registered | ProviderStatus::Active => {
+            if bond >= ctx.env.params.provider_bond_min {
+                ProviderStatus::Active
+            } else {
+                ProviderStatus::Registered
+            }
+        }
+        ProviderStatus::Draining
+        | ProviderStatus::Unbonding { .. }
+        | ProviderStatus::Gone
+        | ProviderStatus::Jailed { .. } => status,
     }
 }
 
@@ -158,6 +209,7 @@ impl Record for Provider {
 
     /// A provider that begins or ceases to be active lists or unlists its hosts.
     fn stored(key: &AccountId, old: Option<&Self>, new: &Self, scratch: &mut Scratch<'_>) {
+        wake::provider_stored(key, old, new, scratch);
         let active = |provider: &Self| provider.status == ProviderStatus::Active;
         if old.is_some_and(active) == active(new) {
             return;
@@ -175,7 +227,7 @@ impl Record for Host {
     const TABLE: Table<HostId, Self> = keys::HOSTS;
 
     fn entries(&self, key: &HostId, emit: &mut dyn FnMut(Vec<u8>)) {
-        offer_entries(key, &self.spec, emit);
+        offer_entries(key, self, emit);
     }
 
     /// While the offer stands and its provider is active.
@@ -185,6 +237,10 @@ impl Record for Host {
             && keys::PROVIDERS
                 .get(state, &key.provider)
                 .is_some_and(|provider| provider.status == ProviderStatus::Active)
+    }
+
+    fn stored(_: &HostId, old: Option<&Self>, new: &Self, scratch: &mut Scratch<'_>) {
+        wake::host_stored(old, new, scratch);
     }
 }
 

@@ -4,6 +4,7 @@
 //! newcomer_premium x max(0, 1 - fees_paid / newcomer_fees)
 //!   + risk_broken x leases_broken / leases
 //!   + risk_missed x heartbeats_missed / leases
+//!   + risk_refused x (leases_rejected + leases_undelivered) / leases
 //!   + risk_dispute x disputes_lost,   at most risk_max
 //! ```
 //!
@@ -28,11 +29,13 @@ pub(crate) fn premium_bps(conduct: &Conduct, params: &Params) -> u32 {
         .mul_div_floor(unpaid.nanos(), params.newcomer_fees.nanos())
         .unwrap_or_default()
         .nanos();
+    let refused = conduct.leases_rejected.saturating_add(conduct.leases_undelivered);
     let disputes =
         u128::from(params.risk_dispute_bps).saturating_mul(u128::from(conduct.disputes_lost));
     let total = newcomer
         .saturating_add(rate(params.risk_broken_bps, conduct.leases_broken))
         .saturating_add(rate(params.risk_missed_bps, conduct.heartbeats_missed))
+        .saturating_add(rate(params.risk_refused_bps, refused))
         .saturating_add(disputes)
         .min(u128::from(params.risk_max_bps));
     u32::try_from(total).unwrap_or(params.risk_max_bps)
@@ -60,8 +63,27 @@ mod tests {
             (1, u64::MAX, u64::MAX, u64::MAX, usd(0), 100_000),
         ];
         for (leases, leases_broken, heartbeats_missed, disputes_lost, fees_paid, premium) in table {
-            let conduct =
-                Conduct { leases, leases_broken, heartbeats_missed, disputes_lost, fees_paid };
+            let conduct = Conduct {
+                leases,
+                leases_broken,
+                heartbeats_missed,
+                disputes_lost,
+                fees_paid,
+                ..Conduct::default()
+            };
+            assert_eq!(premium_bps(&conduct, &params), premium, "{conduct:?}");
+        }
+        let fees_paid = Amount::MAX;
+        for (leases_rejected, leases_undelivered, premium) in
+            [(5, 0, 50), (0, 5, 50), (60, 40, 1_000)]
+        {
+            let conduct = Conduct {
+                leases: 100,
+                fees_paid,
+                leases_rejected,
+                leases_undelivered,
+                ..Conduct::default()
+            };
             assert_eq!(premium_bps(&conduct, &params), premium, "{conduct:?}");
         }
     }

@@ -1,33 +1,43 @@
 //! `ProviderSet`.
 
-use super::{Conduct, Provider, ProviderStatus};
+use super::{Conduct, Provider, ProviderStatus, affiliate::reassign, by_bond, operator_of};
 use crate::{
     Event, ProviderProfile, Reject,
     ctx::{By, Ctx},
     limits,
 };
-use muster_types::{AccountId, Amount};
+use muster_types::{AccountId, Amount, Rate};
 use std::collections::BTreeMap;
 
 pub(crate) fn run(ctx: &mut Ctx<'_>, by: &By, profile: &ProviderProfile) -> Result<(), Reject> {
     check_profile(profile)?;
-    let provider = match ctx.find::<Provider>(&by.signer) {
+    if profile.operator == Some(by.signer) {
+        return Err(Reject::bad_field("profile.operator"));
+    }
+    let operator = operator_of(&ctx.scratch, &by.signer);
+    let mut provider = match ctx.find::<Provider>(&by.signer) {
         None => Provider {
             profile: profile.clone(),
             status: ProviderStatus::Registered,
-            bond: Amount::ZERO,
-            pledged: Amount::ZERO,
+            open_rate: Rate::ZERO,
             open_leases: 0,
             conduct: Conduct::default(),
             paid: Amount::ZERO,
-            slashed: Amount::ZERO,
         },
         Some(known) => {
             let status = match known.status {
-                ProviderStatus::Gone => ProviderStatus::Registered,
+                ProviderStatus::Gone => {
+                    let until = known.conduct.jailed_until;
+                    if ctx.env.head.now < until {
+                        ProviderStatus::Jailed { until }
+                    } else {
+                        ProviderStatus::Registered
+                    }
+                }
                 status @ (ProviderStatus::Registered
                 | ProviderStatus::Active
-                | ProviderStatus::Draining) => status,
+                | ProviderStatus::Draining
+                | ProviderStatus::Jailed { .. }) => status,
                 status @ ProviderStatus::Unbonding { .. } => {
                     return Err(Reject::wrong_state("provider", status.name()));
                 }
@@ -35,15 +45,15 @@ pub(crate) fn run(ctx: &mut Ctx<'_>, by: &By, profile: &ProviderProfile) -> Resu
             Provider { profile: profile.clone(), status, ..known }
         }
     };
+    provider.status = by_bond(ctx, &by.signer, provider.status);
     ctx.store(&by.signer, &provider);
     changed(ctx, &by.signer, &provider);
-    Ok(())
+    reassign(ctx, &by.signer, operator)
 }
 
 /// Tells that a provider changed.
 pub(crate) fn changed(ctx: &mut Ctx<'_>, id: &AccountId, provider: &Provider) {
-    let (status, bond) = (provider.status, provider.bond);
-    ctx.emit(Event::ProviderChanged { provider: *id, status, bond });
+    ctx.emit(Event::ProviderChanged { provider: *id, status: provider.status });
 }
 
 fn check_profile(profile: &ProviderProfile) -> Result<(), Reject> {

@@ -18,33 +18,39 @@ fn hosts_on_offer(w: &World) -> u64 {
 
 #[test]
 fn a_provider_lives_by_its_table() {
-    use ProviderStatus::{Active, Draining, Gone, Registered};
+    use ProviderStatus::{Active, Gone, Registered};
     let mut w = World::new();
     let bond = |amount| Action::BondAdd { amount };
-    let bond_min = Reject::InsufficientBond { needed: usd(10), available: usd(9) };
+    let unbond = |amount| Action::BondUnbond { amount };
+    let short = |needed, available| Some(Reject::InsufficientBond { needed, available });
     let spec = w.spec("1");
     let host = || Action::HostSet { index: 0, spec: spec.clone() };
     let closed = |state: &'static str| Some(Reject::wrong_state("provider", state));
+    let idle = Some(Reject::wrong_state("bond", "not unbonding"));
     let unbonding = |w: &World| match w.provider_of("pat").status {
         ProviderStatus::Unbonding { until } => until,
         other => panic!("{other:?}"),
     };
     // (act, refusal, status after, bond after, pat's free usd after)
     let table = [
-        (bond(usd(1)), Some(Reject::not_found("provider")), None, 0, 1_000),
+        (Action::ProviderDrain {}, Some(Reject::not_found("provider")), None, 0, 1_000),
+        (Action::ProviderUnjail {}, Some(Reject::not_found("provider")), None, 0, 1_000),
         (set(), None, Some(Registered), 0, 1_000),
         (bond(Amount::ZERO), Some(Reject::ZeroAmount), Some(Registered), 0, 1_000),
         (bond(usd(9)), None, Some(Registered), 9, 991),
-        (host(), Some(bond_min), Some(Registered), 9, 991),
+        (host(), short(usd(10), usd(9)), Some(Registered), 9, 991),
         (bond(usd(1)), None, Some(Active), 10, 990),
         (host(), None, Some(Active), 10, 990),
         (set(), None, Some(Active), 10, 990),
-        (Action::BondWithdraw {}, closed("active"), Some(Active), 10, 990),
-        (Action::ProviderDrain {}, None, None, 10, 990),
-        (Action::ProviderDrain {}, closed("unbonding"), None, 10, 990),
-        (set(), closed("unbonding"), None, 10, 990),
-        (host(), closed("unbonding"), None, 10, 990),
-        (bond(usd(1)), closed("unbonding"), None, 10, 990),
+        (unbond(usd(1)), short(usd(1), usd(0)), Some(Active), 10, 990),
+        (Action::BondWithdraw {}, idle, Some(Active), 10, 990),
+        (Action::ProviderUnjail {}, closed("active"), Some(Active), 10, 990),
+        (Action::ProviderDrain {}, None, None, 0, 990),
+        (Action::ProviderDrain {}, closed("unbonding"), None, 0, 990),
+        (set(), closed("unbonding"), None, 0, 990),
+        (host(), closed("unbonding"), None, 0, 990),
+        (Action::ProviderUnjail {}, closed("unbonding"), None, 0, 990),
+        (bond(usd(1)), None, None, 1, 989),
     ];
     for (act, refusal, status, bond, free) in table {
         match refusal {
@@ -54,12 +60,10 @@ fn a_provider_lives_by_its_table() {
         if let Some(status) = status {
             assert_eq!(w.provider_of("pat").status, status, "{act:?}");
         }
-        if let Some(record) = view::provider(&w.state, &id("pat")) {
-            assert_eq!(record.bond, usd(bond), "{act:?}");
-        }
+        assert_eq!(w.bond_of("pat").amount, usd(bond), "{act:?}");
         assert_eq!(w.usd_of("pat"), usd(free), "{act:?}");
     }
-    assert_ne!(w.provider_of("pat").status, Draining, "nothing to drain");
+    // Nothing was to drain, so it unbonds; what was added meanwhile does not.
     let until = unbonding(&w);
     let now = w.head().now.after(Millis(500));
     let early = Reject::TooEarly { from: until, now };
@@ -67,10 +71,27 @@ fn a_provider_lives_by_its_table() {
     w.pass(1, until.0 - w.head().now.0 - 500);
     w.ok("pat", Action::BondWithdraw {});
     assert_eq!(w.provider_of("pat").status, Gone);
-    assert_eq!(w.usd_of("pat"), usd(1_000));
+    assert_eq!((w.usd_of("pat"), w.bond_of("pat").amount), (usd(999), usd(1)));
     assert_eq!(w.refused("pat", Action::ProviderDrain {}), closed("gone").unwrap());
+    assert_eq!(w.refused("pat", Action::ProviderUnjail {}), closed("gone").unwrap());
     w.ok("pat", set());
     assert_eq!(w.provider_of("pat").status, Registered);
+}
+
+#[test]
+fn a_bond_may_come_before_the_provider() {
+    let mut w = World::new();
+    w.ok("pat", Action::BondAdd { amount: usd(10) });
+    assert_eq!(view::provider(&w.state, &id("pat")), None);
+    w.ok("pat", set());
+    assert_eq!(w.provider_of("pat").status, ProviderStatus::Active);
+    // A provider without any bond unbonds too, and is gone with nothing to take back.
+    w.ok("quin", set());
+    w.ok("quin", Action::ProviderDrain {});
+    w.pass(1, 600_000);
+    w.ok("quin", Action::BondWithdraw {});
+    assert_eq!(w.provider_of("quin").status, ProviderStatus::Gone);
+    assert_eq!(w.usd_of("quin"), usd(1_000));
 }
 
 #[test]
@@ -154,11 +175,12 @@ fn a_gpu() -> Gpu {
 #[test]
 fn a_profile_that_is_not_as_documented_is_refused() {
     type Change = fn(&mut ProviderProfile);
-    let table: [(&str, Change); 5] = [
+    let table: [(&str, Change); 6] = [
         ("profile.name", |profile| profile.name = "n".repeat(65)),
         ("profile.region", |profile| profile.region = "r".repeat(65)),
         ("profile.sockets", |profile| profile.sockets = vec![String::new(); 9]),
         ("profile.sockets", |profile| profile.sockets = vec!["s".repeat(129)]),
+        ("profile.operator", |profile| profile.operator = Some(id("pat"))),
         ("profile.attributes", |profile| {
             profile.attributes = (0..65).map(|n| (n.to_string(), String::new())).collect();
         }),
@@ -198,12 +220,149 @@ fn a_provider_slashed_below_the_least_bond_takes_no_orders() {
     let escrow = w.open_escrow("ann", usd(10));
     let lease = w.active("ann", escrow, None);
     w.ok("pat", Action::LeaseClose { lease });
-    let pat = w.provider_of("pat");
+    let (pat, bond) = (w.provider_of("pat"), w.bond_of("pat"));
     // 86.4 usd were pledged: leaving early costs a twentieth.
     let lost: Amount = "4.32".parse().unwrap();
-    assert_eq!((pat.status, pat.slashed), (ProviderStatus::Registered, lost));
-    assert_eq!(pat.bond, usd(400).checked_sub(lost).unwrap());
+    assert_eq!((pat.status, bond.slashed), (ProviderStatus::Registered, lost));
+    assert_eq!(bond.amount, usd(400).checked_sub(lost).unwrap());
     assert_eq!(hosts_on_offer(&w), 0);
     w.ok("pat", Action::BondAdd { amount: lost });
     assert_eq!(hosts_on_offer(&w), 1);
+}
+
+/// A block in which pat leaves a lease of ann's early.
+fn break_one(w: &mut World, escrow: EscrowId) {
+    let [lease] = w.grant("ann", escrow, None, 1)[..] else { panic!() };
+    w.ok("pat", Action::LeaseClose { lease });
+}
+
+#[test]
+fn who_breaks_leases_in_a_row_is_jailed_and_what_it_serves_goes_on() {
+    let mut w = World::with(&["val"], |params| {
+        params.jail_breaks = 3;
+        params.pledge_hours = 1;
+    });
+    w.provider("pat", "3.6");
+    let escrow = w.open_escrow("ann", usd(10));
+    let good = w.active("ann", escrow, None);
+    let kept = w.active("ann", escrow, None);
+    for row in [1, 2] {
+        break_one(&mut w, escrow);
+        assert_eq!(w.provider_of("pat").conduct.broken_in_a_row, row);
+        w.beat(500);
+    }
+    // A lease that ends well begins the count anew.
+    w.ok("ann", Action::LeaseClose { lease: good });
+    assert_eq!(w.provider_of("pat").conduct.broken_in_a_row, 0);
+    for row in [1, 2] {
+        break_one(&mut w, escrow);
+        assert_eq!(w.provider_of("pat").conduct.broken_in_a_row, row);
+        w.beat(500);
+        // One that earned nothing does not.
+        let [unused] = w.grant("ann", escrow, None, 1)[..] else { panic!() };
+        w.ok("ann", Action::LeaseClose { lease: unused });
+        assert_eq!(w.provider_of("pat").conduct.broken_in_a_row, row);
+        w.beat(500);
+    }
+    break_one(&mut w, escrow);
+    let until = w.head().now.after(Millis(3_600_000));
+    let pat = w.provider_of("pat");
+    assert_eq!(pat.status, ProviderStatus::Jailed { until });
+    assert_eq!((pat.conduct.jailed_until, pat.conduct.broken_in_a_row), (until, 0));
+    assert_eq!(hosts_on_offer(&w), 0);
+    w.beat(500);
+    assert_eq!(w.lease(&kept).status, LeaseStatus::Active);
+    // In jail: profile and hosts can be changed, bond does not buy freedom, nor does time alone.
+    let jailed = Reject::TooEarly { from: until, now: w.head().now.after(Millis(500)) };
+    assert_eq!(w.refused("pat", Action::ProviderUnjail {}), jailed);
+    w.ok("pat", set());
+    w.ok("pat", Action::BondAdd { amount: usd(10) });
+    let spec = w.spec("3.6");
+    w.ok("pat", Action::HostSet { index: 0, spec });
+    let all = view::bond(&w.state, &id("pat")).free();
+    w.ok("pat", Action::BondUnbond { amount: all });
+    w.pass(1, 3_600_000);
+    assert_eq!(w.provider_of("pat").status, ProviderStatus::Jailed { until });
+    let available = w.bond_of("pat").amount;
+    let poor = Reject::InsufficientBond { needed: usd(10), available };
+    assert_eq!(w.refused("pat", Action::ProviderUnjail {}), poor);
+    w.ok("pat", Action::BondAdd { amount: usd(10) });
+    w.ok("pat", Action::ProviderUnjail {});
+    assert_eq!(w.provider_of("pat").status, ProviderStatus::Active);
+    assert_eq!(hosts_on_offer(&w), 1);
+}
+
+#[test]
+fn jail_is_not_left_by_leaving_and_another_fault_begins_it_anew() {
+    let mut w = World::with(&["val"], |params| {
+        params.jail_breaks = 1;
+        params.pledge_hours = 1;
+    });
+    w.provider("pat", "3.6");
+    let escrow = w.open_escrow("ann", usd(10));
+    let leases = w.grant("ann", escrow, None, 3);
+    let leave = |lease: LeaseId| Action::LeaseClose { lease };
+    w.ok("pat", leave(leases[0]));
+    let first = w.provider_of("pat").conduct.jailed_until;
+    w.ok("pat", leave(leases[1]));
+    let until = first.after(Millis(500));
+    assert_eq!(w.provider_of("pat").status, ProviderStatus::Jailed { until });
+    // It drains; a fault on the way out is remembered, and what is left unbonds.
+    w.ok("pat", Action::ProviderDrain {});
+    assert_eq!(w.provider_of("pat").status, ProviderStatus::Draining);
+    w.ok("pat", leave(leases[2]));
+    let until = until.after(Millis(1_000));
+    assert_eq!(w.provider_of("pat").conduct.jailed_until, until);
+    assert!(matches!(w.provider_of("pat").status, ProviderStatus::Unbonding { .. }));
+    w.pass(1, 600_000);
+    w.ok("pat", Action::BondWithdraw {});
+    w.ok("pat", Action::BondAdd { amount: usd(10) });
+    assert_eq!(w.provider_of("pat").status, ProviderStatus::Gone);
+    w.ok("pat", set());
+    assert_eq!(w.provider_of("pat").status, ProviderStatus::Jailed { until });
+    // It leaves again and comes back when the time is over.
+    w.ok("pat", Action::ProviderDrain {});
+    w.pass(1, 3_600_000);
+    w.ok("pat", Action::BondWithdraw {});
+    w.ok("pat", Action::BondAdd { amount: usd(10) });
+    w.ok("pat", set());
+    assert_eq!(w.provider_of("pat").status, ProviderStatus::Active);
+}
+
+#[test]
+fn an_operator_is_who_both_sides_say() {
+    let mut w = World::new();
+    let says = |provider, affiliated| Action::AffiliateSet { provider: id(provider), affiliated };
+    let names = |operator: Option<&str>| Action::ProviderSet {
+        profile: ProviderProfile { operator: operator.map(id), ..Default::default() },
+    };
+    w.provider("pat", "1");
+    let poor = Reject::InsufficientBond { needed: usd(10), available: usd(0) };
+    let table = [
+        ("eve", says("rob", true), Reject::not_found("provider")),
+        ("eve", says("pat", true), poor),
+        ("eve", says("pat", false), Reject::not_found("affiliation")),
+        ("pat", says("pat", true), Reject::bad_field("provider")),
+    ];
+    for (who, act, reject) in table {
+        assert_eq!(w.refused(who, act.clone()), reject, "{who} {act:?}");
+    }
+    w.ok("eve", Action::BondAdd { amount: usd(10) });
+    w.ok("bob", Action::BondAdd { amount: usd(10) });
+    // (who, act, pat's operator after)
+    let table = [
+        ("eve", says("pat", true), "pat"),
+        ("pat", names(Some("bob")), "pat"),
+        ("pat", names(Some("eve")), "eve"),
+        ("bob", says("pat", true), "eve"),
+        ("pat", names(Some("bob")), "bob"),
+        ("bob", says("pat", false), "pat"),
+        ("pat", names(Some("eve")), "eve"),
+        ("pat", names(None), "pat"),
+    ];
+    for (who, act, operator) in table {
+        w.ok(who, act.clone());
+        assert_eq!(view::operator_of(&w.state, &id("pat")), id(operator), "{who} {act:?}");
+    }
+    assert_eq!(w.refused("eve", says("pat", true)), Reject::Duplicate);
 }

@@ -1,9 +1,13 @@
 //! Bytes from anybody: decoding and applying never panics.
 
-use super::{World, world::key};
-use crate::{Action, Tx};
+use super::{
+    World,
+    world::{hash, key},
+};
+use crate::{Action, Tx, dispute::Finding, market};
 use borsh::BorshDeserialize;
-use muster_types::codec;
+use muster_types::{Millis, Rate, codec};
+use muster_verify::Opening;
 use proptest::prelude::*;
 
 /// Transactions of every shape that the harness knows, to be bent.
@@ -13,6 +17,7 @@ fn samples() -> Vec<Vec<u8>> {
     let escrow = w.open_escrow("ann", super::usd(10));
     let job = w.open_job("ann", escrow);
     let lease = w.grant("ann", escrow, Some(job), 1)[0];
+    let lease_provider = w.lease(&lease).provider();
     let acts = [
         w.order_for(escrow, Some(job), 3),
         Action::HostSet { index: 1, spec: w.spec("2") },
@@ -23,6 +28,24 @@ fn samples() -> Vec<Vec<u8>> {
             evidence: "nowhere".into(),
         },
         Action::ProviderSet { profile: Default::default() },
+        Action::ChallengeOpen { lease, last: hash(1), evidence: "nowhere".into() },
+        Action::BisectReveal {
+            dispute: Default::default(),
+            openings: vec![Opening { state: hash(1), proof: vec![hash(2); 3] }; 2],
+        },
+        Action::StepVote { dispute: Default::default(), finding: Finding::State { hash: hash(1) } },
+        Action::AttributeSign {
+            provider: lease_provider,
+            attributes: [("tier".to_owned(), "3".to_owned())].into(),
+            until: Millis(9),
+        },
+        Action::ServiceRegister { name: "gateway".to_owned(), pledge: super::usd(1) },
+        Action::OrderUpdate {
+            order: w.lease(&lease).order,
+            change: market::OrderChange::Shrink { leases: vec![lease; 2] },
+        },
+        Action::BidPlace { order: w.lease(&lease).order, host: 1, rate: Rate::MAX, count: 3 },
+        Action::BidAccept { order: w.lease(&lease).order, hosts: vec![w.lease(&lease).host] },
     ];
     acts.into_iter().map(|action| codec::encode(&w.sign("ann", action))).collect()
 }
@@ -44,7 +67,7 @@ proptest! {
 
     #[test]
     fn arbitrary_actions_apply_or_are_refused(
-        variant in 0u8..24,
+        variant in 0u8..96,
         bytes in prop::collection::vec(any::<u8>(), 0..400),
     ) {
         let bytes = [vec![variant], bytes].concat();

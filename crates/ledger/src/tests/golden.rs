@@ -38,6 +38,6 @@ fn a_fixed_script_gives_a_fixed_state() {
     w.ok("ann", Action::EscrowClose { escrow });
     assert_eq!(
         state_root(&w).to_string(),
-        "23d87f4816ec906b1729c05db3ccf1efda5aec592a328edfda9e70e1c9a5e83e"
+        "ac5ec24eabaed038fbea5ca2564ba877496822b8345406c92f33728e152179f7"
     );
 }

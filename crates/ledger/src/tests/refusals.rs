@@ -4,7 +4,11 @@ use super::{
     World,
     world::{hash, id, key, usd},
 };
-use crate::{Action, Reject, ctx, reject};
+use crate::{
+    Action, Reject,
+    account::{Multisig, Scope, Scopes},
+    ctx, reject,
+};
 use muster_types::*;
 
 /// The codes, by an exhaustive match: a new variant does not compile until it is listed here.
@@ -29,7 +33,11 @@ fn all_codes() -> Vec<&'static str> {
             R::InsufficientBond { .. } => R::TooEarly { from: Millis(0), now: Millis(0) },
             R::TooEarly { .. } => R::NoContradiction,
             R::NoContradiction => R::Duplicate,
-            R::Duplicate => return None,
+            R::Duplicate => R::OutOfScope,
+            R::OutOfScope => R::SpendLimit { needed: zero, left: zero },
+            R::SpendLimit { .. } => R::Signatures { needed: 0, given: 0 },
+            R::Signatures { .. } => R::InsufficientStake { needed: zero, available: zero },
+            R::InsufficientStake { .. } => return None,
         })
     };
     let mut codes = Vec::new();
@@ -39,6 +47,10 @@ fn all_codes() -> Vec<&'static str> {
         current = next(&reject);
     }
     codes
+}
+
+fn one_change() -> Vec<crate::vote::ParamChange> {
+    vec![crate::vote::ParamChange { name: "visit_max".into(), value: 1 }]
 }
 
 #[test]
@@ -92,15 +104,30 @@ fn every_code_is_produced() {
     seen.push(w.refused("rob", Action::BondWithdraw {}));
 
     let [one] = w.grant("ann", escrow, Some(job), 1)[..] else { panic!() };
-    w.by_provider(&one, Action::ResultCommit { lease: one, root: hash(1), count: 1 });
+    w.by_provider(&one, Action::ResultCommit { lease: one, root: hash(1), count: 1, fuel: 1 });
     w.by_provider(&one, Action::LeaseReady { lease: one });
     w.beat(500);
     w.ok("ann", Action::LeaseClose { lease: one });
-    let commit = Action::ResultCommit { lease: one, root: hash(2), count: 2 };
+    let commit = Action::ResultCommit { lease: one, root: hash(2), count: 2, fuel: 2 };
     let provider = if w.lease(&one).provider() == id("pat") { "pat" } else { "quin" };
     seen.push(w.refused(provider, commit));
 
+    seen.push(w.refused("ann", Action::Propose { title: "t".into(), changes: one_change() }));
+
     seen.push(ctx::sum(Amount::MAX, Amount::from_nanos(1)).unwrap_err());
+
+    let scopes = Scopes::of(Scope::Transfer);
+    let (mst, expires) = (Amount::ZERO, Millis::MAX);
+    w.ok("ann", Action::KeyGrant { key: id("eve"), scopes, usd: usd(1), mst, expires });
+    let far = w.sign_as("eve", "ann", pay(usd(2)));
+    seen.push(w.refused_tx(&far));
+    let beyond = w.sign_as("eve", "ann", Action::BondAdd { amount: usd(1) });
+    seen.push(w.refused_tx(&beyond));
+    let members = vec![id("eve"), id("pat")];
+    w.ok("ann", Action::MultisigSet { policy: Some(Multisig { threshold: 2, members }) });
+    let envelope = w.envelope("ann", pay(usd(1)));
+    let one_of_two = vec![envelope.sign_member(&key("eve"))];
+    seen.push(w.refused_tx(&envelope.gather(one_of_two)));
 
     let codes: Vec<&str> = seen.iter().map(Reject::code).collect();
     for code in all_codes() {

@@ -2,12 +2,14 @@
 
 use crate::{
     account::Account,
-    dispute::{Claim, Dispute},
+    bond::Bond,
+    ctx::{Ctx, Env},
+    dispute::{Challenge, Claim, Dispute},
     escrow::Escrow,
     genesis::{Balance, PROTOCOL},
     job::{Job, JobKind, JobSpec, TaskOutput, TaskRef, Verification},
     keys::Record,
-    market::{Lease, LeaseStatus, Order},
+    market::{Lease, LeaseStatus, Mode, Order},
     provider::{Host, HostSpec, Provider},
     *,
 };
@@ -53,17 +55,27 @@ pub(crate) struct World {
     pub(crate) archive: MemoryState,
     /// Nonces of transactions that were signed and are in no block yet.
     pending: BTreeSet<(AccountId, u64)>,
+    /// The same of delegated keys: account, key, nonce.
+    pending_by_key: BTreeSet<(AccountId, AccountId, u64)>,
 }
 
 impl World {
-    /// Everybody has 1000 usd; nothing costs a fee; `val` is the validator and proposer.
+    /// Everybody has 1000 usd; nothing costs a fee; what is ready is accepted at once, and closing
+    /// costs nothing; `val` is the validator and proposer.
     pub(crate) fn new() -> Self {
         Self::with(&["val"], |_| ())
     }
 
     pub(crate) fn with(validators: &[&str], change: impl FnOnce(&mut Params)) -> Self {
-        let mut params =
-            Params { fee_per_byte: Amount::ZERO, fee_per_unit: Amount::ZERO, ..Params::default() };
+        let mut params = Params {
+            fee_per_byte: Amount::ZERO,
+            fee_per_unit: Amount::ZERO,
+            fee_per_visit: Amount::ZERO,
+            rent_per_lease: Rate::ZERO,
+            ready_window_ms: Millis::ZERO,
+            min_charge_ms: Millis::ZERO,
+            ..Params::default()
+        };
         change(&mut params);
         let genesis = Genesis {
             name: "test".into(),
@@ -74,12 +86,19 @@ impl World {
                 .iter()
                 .map(|name| (id(name), Balance { usd: usd(1_000), mst: usd(10) }))
                 .collect(),
+            stakes: BTreeMap::new(),
             params,
         };
         let mut state = MemoryState::default();
         state.apply(genesis.changes().unwrap());
-        let (archive, pending) = (MemoryState::default(), BTreeSet::new());
-        Self { state, chain: genesis.id(), proposer: id("val"), archive, pending }
+        Self {
+            state,
+            chain: genesis.id(),
+            proposer: id("val"),
+            archive: MemoryState::default(),
+            pending: BTreeSet::new(),
+            pending_by_key: BTreeSet::new(),
+        }
     }
 
     pub(crate) fn head(&self) -> Head {
@@ -97,6 +116,14 @@ impl World {
         }
     }
 
+    /// As if a vote had changed them.
+    pub(crate) fn set_params(&mut self, params: &Params) {
+        let mut scratch = Scratch::new(&self.state);
+        keys::PARAMS.put(&mut scratch, &(), params);
+        let changes = scratch.into_changes();
+        self.state.apply(changes);
+    }
+
     pub(crate) fn envelope(&mut self, who: &str, action: Action) -> Envelope<Action> {
         let signer = id(who);
         let account = view::account(&self.state, &signer).unwrap_or_default();
@@ -110,18 +137,47 @@ impl World {
         Envelope { chain: self.chain, signer, nonce, max_fee, expires, action }
     }
 
+    /// As `who` acts: by its own key, or by the first of its members.
     pub(crate) fn sign(&mut self, who: &str, action: Action) -> Tx {
-        self.envelope(who, action).sign(&key(who))
+        let envelope = self.envelope(who, action);
+        let authority = view::authority(&self.state, &id(who));
+        let Some(policy) = authority.policy else { return envelope.sign(&key(who)) };
+        let members = PEOPLE.into_iter().filter(|who| policy.members.contains(&id(who)));
+        let members = members.take(usize::from(policy.threshold));
+        let signatures = members.map(|member| envelope.sign_member(&key(member))).collect();
+        envelope.gather(signatures)
+    }
+
+    /// Signed for `who` by a key that it has delegated to.
+    pub(crate) fn sign_as(&mut self, by: &str, who: &str, action: Action) -> Tx {
+        let record = view::delegated_key(&self.state, &id(who), &id(by));
+        let (mut nonce, used) = record.map_or((0, 0), |record| (record.nonce, record.nonces_used));
+        let first = nonce;
+        while nonce - first < 64 && used >> (nonce - first) & 1 == 1
+            || !self.pending_by_key.insert((id(who), id(by), nonce))
+        {
+            nonce += 1;
+        }
+        let envelope = Envelope {
+            chain: self.chain,
+            signer: id(who),
+            nonce,
+            max_fee: usd(1),
+            expires: Millis::MAX,
+            action,
+        };
+        envelope.sign_as(&key(by))
     }
 
     /// One block, `step` milliseconds after the last, with transactions that may be refused.
     pub(crate) fn block_of(&mut self, step: u64, txs: &[Tx]) -> Done {
         let mut block = BlockBuilder::new(&self.state, self.context(step)).unwrap();
-        let results: Vec<_> = txs.iter().map(|tx| block.push(tx)).collect();
+        let results: Vec<_> = txs.iter().map(|tx| block.push(tx).cloned()).collect();
         let outcome = block.finish();
         let events = outcome.all_events().cloned().collect();
         self.state.apply(outcome.changes);
         self.pending.clear();
+        self.pending_by_key.clear();
         for (key, value) in outcome.archived {
             for entry in archive::entries(&key, &value) {
                 self.archive.0.insert(entry, Vec::new());
@@ -167,11 +223,41 @@ impl World {
         let Err(reject) = with.push(tx) else { panic!("{:?} was applied", tx.envelope.action) };
         assert_eq!(with.finish(), empty, "a refused transaction left a trace");
         self.pending.clear();
+        self.pending_by_key.clear();
         reject
     }
 
     pub(crate) fn get<R: Record>(&self, key: &R::Key) -> R {
         R::TABLE.get(&self.state, key).unwrap()
+    }
+
+    /// Changes a record from outside of the rules.
+    pub(crate) fn change<R: Record>(&mut self, key: &R::Key, change: impl FnOnce(&mut R)) {
+        let mut record: R = self.get(key);
+        change(&mut record);
+        let mut scratch = Scratch::new(&self.state);
+        keys::store(&mut scratch, key, &record);
+        let changes = scratch.into_changes();
+        self.state.apply(changes);
+    }
+
+    /// Runs a rule that is part of another action, at the time of the head.
+    pub(crate) fn rule(
+        &mut self,
+        rule: impl FnOnce(&mut Ctx<'_>) -> Result<(), Reject>,
+    ) -> Result<Vec<Event>, Reject> {
+        let head = self.head();
+        let env = Env {
+            head,
+            previous_beacon: head.beacon,
+            params: view::params(&self.state),
+            proposer: self.proposer,
+        };
+        let mut ctx = Ctx::new(Scratch::new(&self.state), &env);
+        rule(&mut ctx)?;
+        let effects = ctx.into_effects();
+        self.state.apply(effects.changes);
+        Ok(effects.events)
     }
 
     pub(crate) fn account(&self, who: &str) -> Account {
@@ -184,6 +270,10 @@ impl World {
 
     pub(crate) fn provider_of(&self, who: &str) -> Provider {
         self.get(&id(who))
+    }
+
+    pub(crate) fn bond_of(&self, who: &str) -> Bond {
+        view::bond(&self.state, &id(who))
     }
 
     pub(crate) fn host_of(&self, who: &str, index: u32) -> Host {
@@ -204,6 +294,10 @@ impl World {
 
     pub(crate) fn job(&self, job: &JobId) -> Job {
         self.get(job)
+    }
+
+    pub(crate) fn challenge(&self, challenge: &DisputeId) -> Challenge {
+        self.get(challenge)
     }
 
     pub(crate) fn dispute(&self, dispute: &DisputeId) -> Dispute {
@@ -253,7 +347,13 @@ impl World {
             verification: Verification::Replicate { sample_bps: 1_000 },
             manifest: hash(1),
             fuel_max: 1_000,
+            chain: None,
+            metered: false,
         };
+        self.open_job_of(who, spec)
+    }
+
+    pub(crate) fn open_job_of(&mut self, who: &str, spec: JobSpec) -> JobId {
         let (receipt, _) = self.ok(who, Action::JobOpen { spec });
         JobId::derive(&receipt.tx)
     }
@@ -271,7 +371,8 @@ impl World {
 
     pub(crate) fn order_with(&self, escrow: EscrowId, job: Option<JobId>, terms: Terms) -> Action {
         let deadline = self.head().now.after(Millis(3_600_000));
-        Action::OrderPlace { escrow, job, terms, deadline, manifest: hash(2) }
+        let (mode, reauction) = (Mode::Standing, false);
+        Action::OrderPlace { escrow, job, terms, deadline, manifest: hash(2), mode, reauction }
     }
 
     pub(crate) fn place(&mut self, who: &str, action: Action) -> OrderId {
@@ -312,7 +413,7 @@ impl World {
     pub(crate) fn beat(&mut self, step: u64) -> Done {
         let mut beats: BTreeMap<AccountId, Vec<LeaseId>> = BTreeMap::new();
         for (lease, record) in crate::keys::LEASES.scan(&self.state, &(), None) {
-            if matches!(record.status, LeaseStatus::Active | LeaseStatus::Stalled { .. }) {
+            if !matches!(record.status, LeaseStatus::Granted | LeaseStatus::Closed { .. }) {
                 beats.entry(record.provider()).or_default().push(lease);
             }
         }

@@ -23,6 +23,7 @@ use muster_ledger::{
     execute_block,
 };
 use muster_types::{Hash, Millis, TxId, codec::DecodeError};
+use std::num::NonZero;
 
 /// How far a block's time may be ahead of a validator's clock before it withholds its vote.
 pub const MAX_DRIFT: Millis = Millis(500);
@@ -167,8 +168,9 @@ pub(crate) fn execute(state: &dyn State, block: &Block) -> Result<Executed, Bloc
         let tx = Tx::decode(bytes).map_err(|source| BlockReject::Malformed { index, source })?;
         txs.push(tx);
     }
-    let outcome =
-        execute_block(state, block_context(&block.header), &txs).map_err(BlockReject::Ledger)?;
+    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let outcome = execute_block(state, block_context(&block.header), &txs, threads)
+        .map_err(BlockReject::Ledger)?;
     if outcome.event_root != block.header.event_root {
         return Err(BlockReject::Commitment { field: "event root" });
     }

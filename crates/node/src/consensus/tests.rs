@@ -44,6 +44,7 @@ fn genesis() -> Genesis {
         protocol: PROTOCOL,
         validators: vec![validator().account()],
         balances: [(payer().account(), balance)].into(),
+        stakes: Default::default(),
         params: Params::default(),
     }
 }

@@ -127,6 +127,7 @@ fn records_that_left_the_state_are_read_as_from_a_state() {
         protocol: PROTOCOL,
         validators: vec![me],
         balances: [(me, balance)].into(),
+        stakes: [].into(),
         params: Params::default(),
     };
     let mut state = MemoryState::default();

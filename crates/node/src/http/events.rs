@@ -49,8 +49,10 @@ struct Wanted {
     escrow: Option<String>,
     /// Only what concerns this job.
     job: Option<String>,
-    /// Only what concerns this dispute.
+    /// Only what concerns this dispute or challenge.
     dispute: Option<String>,
+    /// Only what concerns this proposal.
+    proposal: Option<String>,
     /// Of a page: after this cursor, the `next` of the page before.
     after: Option<String>,
     /// Of a page: at most so many events, and never more than 1,000.
@@ -88,6 +90,9 @@ impl Wanted {
         }
         if let Some(id) = &self.dispute {
             named.push(Subject::Dispute(parse(id)?));
+        }
+        if let Some(id) = &self.proposal {
+            named.push(Subject::Proposal(parse(id)?));
         }
         match named[..] {
             [] => Ok(None),

@@ -66,7 +66,8 @@ fn provider_view(state: &dyn LedgerState, id: AccountId, record: Provider) -> Pr
         .into_iter()
         .map(|(index, record)| HostView { index, record })
         .collect();
-    ProviderView { id, risk_bps: view::risk_bps(state, &record), record, hosts }
+    let (bond, risk_bps) = (view::bond(state, &id), view::risk_bps(state, &record));
+    ProviderView { id, record, bond, risk_bps, hosts }
 }
 
 /// Every provider with its hosts.

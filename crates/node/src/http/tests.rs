@@ -14,7 +14,7 @@ use muster_ledger::{
     escrow::EscrowStatus,
     genesis::{Balance, PROTOCOL},
     job::{JobKind, JobSpec, Verification},
-    market::OrderStatus,
+    market::{Mode, OrderStatus},
     provider::HostSpec,
     view,
 };
@@ -51,12 +51,15 @@ fn genesis() -> Genesis {
         protocol: PROTOCOL,
         validators: vec![key(VALIDATOR).account()],
         balances: [TENANT, PROVIDER].map(|byte| (key(byte).account(), balance)).into(),
+        stakes: [].into(),
         params: Params {
             heartbeat_gap_max_ms: least,
             stall_gap_ms: least,
             stall_close_ms: least,
             challenge_window_ms: least,
             dispute_timeout_ms: least,
+            dispute_clock_ms: least,
+            max_block_step_ms: Millis(20),
             retention_ms: Millis(100),
             ..Params::default()
         },
@@ -169,6 +172,8 @@ async fn play(node: &Served) -> Story {
         verification: Verification::None,
         manifest: Hash::ZERO,
         fuel_max: 1,
+        metered: false,
+        chain: None,
     };
     let job = JobId::derive(&node.act(TENANT, Action::JobOpen { spec }).await);
     let terms = Terms {
@@ -178,7 +183,10 @@ async fn play(node: &Served) -> Story {
         ..Terms::default()
     };
     let (deadline, manifest) = (Millis::MAX, Hash::ZERO);
-    let place = Action::OrderPlace { escrow, job: Some(job), terms, deadline, manifest };
+    let (mode, reauction) = (Mode::Standing, false);
+    let for_job = Some(job);
+    let place =
+        Action::OrderPlace { escrow, job: for_job, terms, deadline, manifest, mode, reauction };
     let order = OrderId::derive(&node.act(TENANT, place).await);
     let lease = LeaseId::derive(&order, 0);
     node.act(TENANT, Action::LeaseClose { lease }).await;

@@ -60,7 +60,7 @@ fn take_respects_its_limits_and_what_to_skip() {
     for tx in &txs {
         pool.submit(tx.clone()).unwrap();
     }
-    let bytes = codec::encode(&txs[0]).len();
+    let bytes = txs[0].encoded().wire().len();
     let ids = |taken: Vec<Candidate>| taken.into_iter().map(|tx| tx.id).collect::<Vec<_>>();
     assert_eq!(ids(pool.take(usize::MAX, 2, |_| false)), [txs[0].id(), txs[1].id()]);
     assert_eq!(ids(pool.take(bytes, 9, |_| false)), [txs[0].id()]);
@@ -81,6 +81,21 @@ fn a_taken_transaction_stays_until_it_is_final() {
     assert_eq!(pool.bytes(), 0);
     let outcome = TxOutcome::Final { height: 7, block: Hash::ZERO, index: 0 };
     assert_eq!(submission.outcome.try_recv(), Ok(outcome));
+}
+
+#[test]
+fn nobody_takes_the_place_of_an_account_by_naming_it() {
+    let pool = pool();
+    let own = tx(1, 0, 1);
+    pool.submit(own.clone()).unwrap();
+    let member = envelope(1, 0, 9).sign_member(&key(2));
+    pool.submit(envelope(1, 0, 9).gather(vec![member])).unwrap();
+    pool.submit(envelope(1, 0, 9).sign_as(&key(2))).unwrap();
+    pool.submit(envelope(1, 0, 9).sign_as(&key(3))).unwrap();
+    assert!(pool.contains(&own.id()));
+    assert_eq!(pool.len(), 4);
+    finalize(&pool, 7, &[own]);
+    assert_eq!(pool.len(), 3);
 }
 
 #[test]

@@ -21,6 +21,23 @@ fn every_part_of_a_task_changes_its_leaf() {
 }
 
 #[test]
+fn every_part_of_a_chain_changes_its_leaves() {
+    let chain =
+        |job, module, data| Chain { job: JobId(hash(job)), module: hash(module), data: hash(data) };
+    let good = chain("job", "module", "data");
+    assert_all_differ(&[
+        good.leaf(1, &hash("state")),
+        chain("other", "module", "data").leaf(1, &hash("state")),
+        chain("job", "other", "data").leaf(1, &hash("state")),
+        chain("job", "module", "other").leaf(1, &hash("state")),
+        chain("job", "data", "module").leaf(1, &hash("state")),
+        good.leaf(2, &hash("state")),
+        good.leaf(1, &hash("other")),
+        task_leaf(&good.job, 1, &hash("module"), &hash("state"), 0),
+    ]);
+}
+
+#[test]
 fn listings_bind_names_to_contents() {
     let listing = |files: &[(&str, &str)]| {
         data_listing_hash(

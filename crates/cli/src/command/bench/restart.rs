@@ -12,6 +12,7 @@ use muster_ledger::{
     Action, Genesis, Params, State, Tx,
     genesis::{Balance, PROTOCOL},
     keys,
+    market::Mode,
 };
 use muster_market::{Request, Terms};
 use muster_node::{
@@ -21,7 +22,7 @@ use muster_node::{
 use muster_sandbox::{CompileLimits, Compiler};
 use muster_types::{Amount, Envelope, EscrowId, Hash, Millis, OrderId, SecretKey};
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     net::SocketAddr,
     path::Path,
     sync::Arc,
@@ -57,7 +58,7 @@ pub(super) async fn measure(printer: &Printer, orders: u64) -> anyhow::Result<Ve
 
 /// The shortest retention that the rules allow with [`params`].
 const fn least() -> Millis {
-    Millis(4)
+    Millis(9)
 }
 
 /// With windows as short as can be, so that what ends is final at once.
@@ -69,6 +70,8 @@ fn params(retention: Millis) -> Params {
         stall_close_ms: shortest,
         challenge_window_ms: shortest,
         dispute_timeout_ms: shortest,
+        dispute_clock_ms: shortest,
+        max_block_step_ms: shortest,
         retention_ms: retention,
         ..Params::default()
     }
@@ -151,6 +154,7 @@ impl Network {
             protocol: PROTOCOL,
             validators: vec![validator.account()],
             balances: (0..TENANTS).map(|index| (tenant(index).account(), balance)).collect(),
+            stakes: BTreeMap::new(),
             params: params(retention),
         };
         Ok(Self { validator, genesis })
@@ -297,7 +301,15 @@ fn hopeless(escrow: EscrowId) -> Action {
         max_rate: muster_types::Rate::per_hour(Amount::from_units(1)),
         ..Terms::default()
     };
-    Action::OrderPlace { escrow, job: None, terms, deadline: Millis::MAX, manifest: Hash::ZERO }
+    Action::OrderPlace {
+        escrow,
+        job: None,
+        terms,
+        deadline: Millis::MAX,
+        manifest: Hash::ZERO,
+        mode: Mode::Standing,
+        reauction: false,
+    }
 }
 
 #[cfg(test)]
@@ -321,6 +333,6 @@ mod tests {
         for retention in [least(), FOR_EVER] {
             assert_eq!(params(retention).check(), Ok(()));
         }
-        assert!(params(Millis(3)).check().is_err(), "`least` is not the least");
+        assert!(params(Millis(8)).check().is_err(), "`least` is not the least");
     }
 }

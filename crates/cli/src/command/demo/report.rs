@@ -72,6 +72,7 @@ pub(crate) struct Escrow {
     pub(crate) paid_usd: Amount,
     pub(crate) compensated_usd: Amount,
     pub(crate) refunded_usd: Amount,
+    pub(crate) fees_usd: Amount,
 }
 
 /// What the report is made from.
@@ -132,8 +133,9 @@ impl DemoReport {
             }
         }
         let escrow = &self.escrow;
-        if escrow.paid_usd.checked_add(escrow.refunded_usd) != Some(escrow.deposited_usd) {
-            return Some("deposited is not paid and refunded".to_owned());
+        let out = escrow.paid_usd.checked_add(escrow.refunded_usd);
+        if out.and_then(|out| out.checked_add(escrow.fees_usd)) != Some(escrow.deposited_usd) {
+            return Some("deposited is not paid, refunded and fees".to_owned());
         }
         if self.invariants != "ok" {
             return Some(format!("invariant broken: {}", self.invariants));
@@ -194,6 +196,7 @@ impl DemoReport {
                 ("deposited", format!("{} usd", escrow.deposited_usd)),
                 ("paid", format!("{} usd", escrow.paid_usd)),
                 ("refunded", format!("{} usd", escrow.refunded_usd)),
+                ("fees", format!("{} usd", escrow.fees_usd)),
                 ("compensated", format!("{} usd, out of bonds", escrow.compensated_usd)),
             ])
         ));
@@ -236,12 +239,13 @@ fn provider(view: &ProviderView, cast: &Cast) -> Provider {
         ProviderStatus::Draining => "draining",
         ProviderStatus::Unbonding { .. } => "unbonding",
         ProviderStatus::Gone => "gone",
+        ProviderStatus::Jailed { .. } => "jailed",
     };
     Provider {
         id: view.id,
         name: view.record.profile.name.clone(),
         paid_usd: view.record.paid,
-        slashed_usd: view.record.slashed,
+        slashed_usd: view.bond.slashed,
         state: state.to_owned(),
     }
 }
@@ -257,5 +261,6 @@ fn escrow(jobs: &[JobReport]) -> anyhow::Result<Escrow> {
         paid_usd: sum(|job| job.escrow.paid)?,
         compensated_usd: sum(|job| job.escrow.compensated)?,
         refunded_usd: sum(|job| job.escrow.refunded)?,
+        fees_usd: sum(|job| job.escrow.fees)?,
     })
 }

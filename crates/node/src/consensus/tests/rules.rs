@@ -170,7 +170,7 @@ fn a_block_with_a_rejected_transaction_is_refused() {
 #[test]
 fn a_block_with_a_forged_signature_is_refused() {
     let mut forged = pay(0, 5);
-    forged.signature = pay(1, 5).signature;
+    forged.auth = pay(1, 5).auth;
     let reject = execute(&first_state(), &child(&[forged])).unwrap_err();
     let forged = ExecuteError::Tx { index: 0, reject: Reject::BadSignature };
     assert_eq!(reject, BlockReject::Ledger(forged));

@@ -8,9 +8,18 @@
 //! burned      = the rest
 //! ```
 //!
-//! Whoever is tenant, provider and reporter at once loses what is burned.
+//! | reason | slash(reason) | who gets of it |
+//! |---|---|---|
+//! | provider_not_ready | `slash_not_ready_bps` | burned: the tenant has paid nothing |
+//! | provider_stalled | `slash_stalled_bps` | the tenant, burned |
+//! | provider_exit | `slash_exit_bps` | the tenant, burned |
+//! | provider_fraud | `slash_fraud_bps` | the tenant, the reporter, burned |
+//! | any other | nothing | |
+//!
+//! Whoever is tenant, provider and reporter at once loses what is burned. A tenant is never given
+//! more than it paid on the lease, so to bring about a fault that is not fraud gains it nothing.
 
-use super::{Provider, ProviderStatus, set::changed};
+use super::take;
 use crate::{
     Event, Reject,
     ctx::{Ctx, rest, sum},
@@ -21,10 +30,10 @@ use muster_types::{AccountId, Amount, Asset, LeaseId};
 
 /// How a slash is divided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Division {
-    compensated: Amount,
-    rewarded: Amount,
-    burned: Amount,
+pub(crate) struct Division {
+    pub(crate) compensated: Amount,
+    pub(crate) rewarded: Amount,
+    pub(crate) burned: Amount,
 }
 
 /// Slashes the provider of `lease` for `reason` and stores the lease. `reporter` is rewarded.
@@ -50,15 +59,7 @@ pub(crate) fn slash(
     ctx.store(id, lease);
 
     let provider_id = lease.provider();
-    let mut provider: Provider = ctx.load(&provider_id)?;
-    provider.bond = rest(provider.bond, amount)?;
-    provider.pledged = rest(provider.pledged, amount)?;
-    provider.slashed = sum(provider.slashed, amount)?;
-    if provider.status == ProviderStatus::Active && provider.bond < ctx.env.params.provider_bond_min
-    {
-        provider.status = ProviderStatus::Registered;
-    }
-    ctx.store(&provider_id, &provider);
+    take(ctx, &provider_id, amount)?;
 
     let mut escrow: Escrow = ctx.load(&lease.escrow)?;
     escrow.compensated = sum(escrow.compensated, compensated)?;
@@ -82,7 +83,6 @@ pub(crate) fn slash(
         rewarded,
         burned,
     });
-    changed(ctx, &provider_id, &provider);
     Ok(())
 }
 
@@ -92,7 +92,8 @@ fn part_ceil(amount: Amount, bps: u32) -> Result<Amount, Reject> {
     rest(amount, amount.split_floor(kept).part)
 }
 
-fn divide(
+/// Divides what somebody loses: first `burn_min`, then up to `loss`, then the reward.
+pub(crate) fn divide(
     amount: Amount,
     loss: Amount,
     burn_min_bps: u32,

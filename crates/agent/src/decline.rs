@@ -1,0 +1,59 @@
+//! Declining a lease on the ledger: its manifest was not delivered, or cannot be run here. It ends
+//! without fault, where waiting for the ledger's deadline would cost bond.
+
+use crate::{
+    denial::{Denial, chain},
+    lease::{Phase, Slot},
+    shared::Shared,
+};
+use muster_ledger::Action;
+use muster_types::LeaseId;
+use std::{sync::Arc, time::Duration};
+
+impl Shared {
+    /// After a preparation that failed: no other answer will come of the same module. What the
+    /// tenant can mend it may send again.
+    pub(crate) fn decline_if_hopeless(self: &Arc<Self>, slot: &Slot, denial: &Denial) {
+        if let Denial::BadModule(reason) = denial
+            && slot.phase() == Phase::Granted
+        {
+            self.decline(slot.id, reason.clone());
+        }
+    }
+
+    /// Declines a granted lease, unless it is prepared, or being prepared, by the time at which
+    /// three quarters of what the ledger allows have passed.
+    pub(crate) fn await_manifest(self: &Arc<Self>, slot: Arc<Slot>) {
+        let shared = Arc::clone(self);
+        self.tracker.spawn(async move {
+            let waited = shared.ended.run_until_cancelled(async {
+                let status = shared.wallet.client().status().await.ok()?;
+                let patience = status.params.ready_timeout_ms.0 / 4 * 3;
+                tokio::time::timeout(Duration::from_millis(patience), slot.over.cancelled())
+                    .await
+                    .err()
+            });
+            let in_time = waited.await.flatten().is_none();
+            let idle = slot.preparing.try_lock().is_ok();
+            if !in_time && idle && slot.phase() == Phase::Granted {
+                shared.decline(slot.id, "nothing that can be run was delivered".to_owned());
+            }
+        });
+    }
+
+    /// Sends the word in a task of its own.
+    pub(crate) fn decline(self: &Arc<Self>, lease: LeaseId, reason: String) {
+        let shared = Arc::clone(self);
+        self.tracker.spawn(async move {
+            let sent = shared.wallet.act(Action::LeaseDecline { lease });
+            match shared.ended.run_until_cancelled(sent).await {
+                Some(Ok(_)) => tracing::info!(lease = %lease.short(), reason, "declined"),
+                Some(Err(error)) => {
+                    let error = chain(&error);
+                    tracing::warn!(lease = %lease.short(), error, "could not be declined");
+                }
+                None => {}
+            }
+        });
+    }
+}

@@ -1,0 +1,44 @@
+use super::*;
+use crate::state::MemoryState;
+
+#[test]
+fn keys_sort_as_their_values_and_parse_back() {
+    let table: Index<(Millis, HostId)> = Table::new(7, 7);
+    let host = |byte: u8, index| HostId { provider: AccountId(Hash([byte; 32])), index };
+    let mut values = Vec::new();
+    for time in [0, 1, 255, 256, u64::MAX] {
+        for byte in [0, 1, 255] {
+            for index in [0, 255, 256, u32::MAX] {
+                values.push((Millis(time), host(byte, index)));
+            }
+        }
+    }
+    assert!(values.windows(2).all(|pair| table.key(&pair[0]) < table.key(&pair[1])));
+    let mut state = MemoryState::default();
+    let mut scratch = Scratch::new(&state);
+    for value in &values {
+        table.put(&mut scratch, value, &());
+    }
+    let changes = scratch.into_changes();
+    state.apply(changes);
+    let all: Vec<_> = table.scan(&state, &(), None).map(|(key, ())| key).collect();
+    assert_eq!(all, values);
+    let some: Vec<_> =
+        table.scan(&state, &Millis(255), Some(&values[26])).map(|(key, ())| key).collect();
+    assert_eq!(some, values[27..36]);
+}
+
+#[test]
+fn the_successor_of_a_prefix_ends_its_range() {
+    assert_eq!(successor(vec![1, 2]), [1, 3]);
+    assert_eq!(successor(vec![1, 255]), [2]);
+    assert_eq!(successor(vec![255, 255]), Vec::<u8>::new());
+}
+
+#[test]
+#[should_panic(expected = "state decodes")]
+fn a_corrupt_value_stops_the_process() {
+    let mut state = MemoryState::default();
+    state.0.insert(HEAD.key(&()), vec![1, 2, 3]);
+    let _ = HEAD.get(&state, &());
+}

@@ -1,0 +1,210 @@
+//! Granting: what an order won goes into the books. Everything that the leases of one order share
+//! is loaded once and stored once.
+
+use super::{Lease, LeaseStatus, Order, offers::sizes};
+use crate::{
+    Event, Reject, bond,
+    ctx::{Ctx, sum, up},
+    escrow::{Escrow, EscrowStatus},
+    job::{Job, Verification},
+    keys, limits, neutrality,
+    provider::{Host, Provider},
+};
+use muster_market::{Placement, Spread, capacity};
+use muster_types::{AccountId, Amount, HostId, LeaseId, Millis, OrderId, Rate, Resources};
+use std::collections::BTreeMap;
+
+/// An order with what its money and its counters are in.
+pub(crate) struct Books {
+    pub(crate) id: OrderId,
+    pub(crate) order: Order,
+    pub(crate) escrow: Escrow,
+    pub(crate) job: Option<Job>,
+}
+
+impl Books {
+    pub(crate) fn of(ctx: &Ctx<'_>, id: &OrderId, order: Order) -> Result<Self, Reject> {
+        let escrow: Escrow = ctx.load(&order.escrow)?;
+        let job = order.job.map(|job| ctx.load::<Job>(&job)).transpose()?;
+        Ok(Self { id: *id, order, escrow, job })
+    }
+
+    pub(crate) fn store(&self, ctx: &mut Ctx<'_>) {
+        ctx.store(&self.id, &self.order);
+        ctx.store(&self.order.escrow, &self.escrow);
+        if let (Some(id), Some(job)) = (self.order.job, &self.job) {
+            ctx.store(&id, job);
+        }
+    }
+
+    /// How many leases the escrow can take and pay for: none without money.
+    pub(crate) fn room(&self) -> u32 {
+        if self.escrow.status != EscrowStatus::Open || self.escrow.balance.is_zero() {
+            return 0;
+        }
+        limits::ESCROW_LEASES.saturating_sub(self.escrow.open_leases)
+    }
+
+    /// Grants placements, each on a host that has what it takes, and stores what they change but
+    /// these books. Returns the hosts that have another size in the index of offers by that.
+    pub(crate) fn grant(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        placements: Vec<Placement>,
+    ) -> Result<Vec<(HostId, Host)>, Reject> {
+        let mut hosts: BTreeMap<HostId, (Host, Resources)> = BTreeMap::new();
+        let mut pledges: BTreeMap<AccountId, (Amount, u32, Rate)> = BTreeMap::new();
+        for placement in placements {
+            let host_id = placement.host;
+            let (host, before) = match hosts.remove(&host_id) {
+                Some(known) => known,
+                None => {
+                    let host: Host = ctx.load(&host_id)?;
+                    let before = host.used.clone();
+                    (host, before)
+                }
+            };
+            let (pledged, leases, rate) =
+                pledges.get(&host_id.provider).copied().unwrap_or_default();
+            let rate = rate.checked_add(placement.rate).ok_or(Reject::Overflow)?;
+            let on_provider = (sum(pledged, placement.pledge)?, up(leases)?, rate);
+            pledges.insert(host_id.provider, on_provider);
+            let used = capacity::checked_add(&host.used, &placement.takes);
+            let host = Host { used: used.ok_or(Reject::Overflow)?, ..host };
+            self.lease(ctx, placement, host.spec.offered_until)?;
+            hosts.insert(host_id, (host, before));
+        }
+        // That more is used of a host and pledged of a bond wakes nobody, and but for a host's
+        // size it is in no index: the records are written as they are.
+        let mut moved = Vec::new();
+        for (id, (host, before)) in hosts {
+            keys::HOSTS.put(&mut ctx.scratch, &id, &host);
+            let before = Host { used: before, ..host.clone() };
+            if sizes(&before) != sizes(&host) {
+                keys::relist(&mut ctx.scratch, &id, Some(&before), Some(&host));
+                moved.push((id, host));
+            }
+        }
+        for (id, (pledged, leases, rate)) in pledges {
+            bond::pledge(ctx, &id, pledged)?;
+            neutrality::opened(ctx, &id, rate)?;
+            let mut provider: Provider = ctx.load(&id)?;
+            provider.open_leases =
+                provider.open_leases.checked_add(leases).ok_or(Reject::Overflow)?;
+            let conduct = &mut provider.conduct;
+            conduct.leases = conduct.leases.saturating_add(u64::from(leases));
+            keys::PROVIDERS.put(&mut ctx.scratch, &id, &provider);
+        }
+        Ok(moved)
+    }
+
+    fn lease(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        placement: Placement,
+        guaranteed_until: Millis,
+    ) -> Result<(), Reject> {
+        let Placement { host, takes, rate, risk_bps: _, pledge } = placement;
+        let Self { id: order_id, order, escrow, job } = self;
+        let index = u32::try_from(order.leases.len()).map_err(|_| Reject::Overflow)?;
+        let id = LeaseId::derive(order_id, index);
+        order.leases.push(id);
+        order.open_leases = up(order.open_leases)?;
+        order.missing = order.missing.checked_sub(1).ok_or(Reject::Overflow)?;
+        escrow.open_leases = up(escrow.open_leases)?;
+        let open_rate = sum(escrow.open_rate.amount_per_hour(), rate.amount_per_hour())?;
+        escrow.open_rate = Rate::per_hour(open_rate);
+        let mut verification = Verification::None;
+        if let Some(job) = job {
+            job.open_leases = up(job.open_leases)?;
+            verification = job.spec.verification;
+        }
+        let head = &ctx.env.head;
+        let lease = Lease {
+            order: *order_id,
+            escrow: order.escrow,
+            job: order.job,
+            tenant: order.tenant,
+            host,
+            request: order.terms.request.clone(),
+            takes,
+            verification,
+            rate,
+            pledge,
+            status: LeaseStatus::Granted,
+            granted_at: head.now,
+            seen_steady: head.steady,
+            seen_height: head.height,
+            covered: Millis::ZERO,
+            accrued: Amount::ZERO,
+            shortfall: Amount::ZERO,
+            paid: Amount::ZERO,
+            compensated: Amount::ZERO,
+            commitment: None,
+            disputes: 0,
+            final_at: None,
+            guaranteed_until,
+            reclaim_notice: None,
+            fuel_per_s: 0,
+            rejectable_until: Millis::ZERO,
+        };
+        ctx.store(&id, &lease);
+        ctx.emit(Event::LeaseGranted {
+            lease: id,
+            order: *order_id,
+            tenant: order.tenant,
+            escrow: order.escrow,
+            job: order.job,
+            host,
+            rate,
+            pledge,
+        });
+        Ok(())
+    }
+}
+
+/// Where an order's open leases are, as far as its spread limits ask.
+#[derive(Default)]
+pub(crate) struct Taken {
+    by_provider: BTreeMap<AccountId, u32>,
+    by_host: BTreeMap<HostId, u32>,
+    by_region: BTreeMap<String, u32>,
+}
+
+impl Taken {
+    pub(crate) fn of(ctx: &Ctx<'_>, order: &Order) -> Result<Self, Reject> {
+        let mut taken = Self::default();
+        if order.terms.spread == Spread::default() {
+            return Ok(taken);
+        }
+        for id in &order.leases {
+            // One that has left the state is settled.
+            let Some(lease) = ctx.find::<Lease>(id) else { continue };
+            if lease.status.is_open() {
+                let provider: Provider = ctx.load(&lease.provider())?;
+                taken.add(lease.host, provider.profile.region);
+            }
+        }
+        Ok(taken)
+    }
+
+    pub(crate) fn add(&mut self, host: HostId, region: String) {
+        fn one<K: Ord>(counts: &mut BTreeMap<K, u32>, key: K) {
+            let count = counts.entry(key).or_insert(0);
+            *count = count.saturating_add(1);
+        }
+        one(&mut self.by_provider, host.provider);
+        one(&mut self.by_host, host);
+        one(&mut self.by_region, region);
+    }
+
+    /// How many more leases the limits let this host have.
+    pub(crate) fn room(&self, spread: &Spread, host: &HostId, region: &str) -> u32 {
+        let left = |count: Option<&u32>, limit: u32| {
+            if limit == 0 { u32::MAX } else { limit.saturating_sub(count.copied().unwrap_or(0)) }
+        };
+        left(self.by_provider.get(&host.provider), spread.per_provider)
+            .min(left(self.by_host.get(host), spread.per_host))
+            .min(left(self.by_region.get(region), spread.per_region))
+    }
+}
