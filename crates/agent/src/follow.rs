@@ -80,24 +80,24 @@ impl Shared {
                 Event::LeaseStarted { lease, .. } | Event::LeaseResumed { lease, .. } => {
                     self.advance(lease, Some(Phase::Live));
                 }
-                Event::LeaseStalled { lease, provider } if *provider == self.me => {
+                Event::LeaseStalled { lease, provider, .. } if *provider == self.me => {
                     tracing::warn!(lease = %lease.short(), "the ledger misses our heartbeats");
                     self.advance(lease, Some(Phase::Live));
                 }
-                Event::LeaseUpdating { lease, provider } if *provider == self.me => {
+                Event::LeaseUpdating { lease, provider, .. } if *provider == self.me => {
                     let live = |slot: Arc<Slot>| slot.phase() == Phase::Live;
                     if self.leases.get(lease).is_some_and(live) {
                         self.decline(*lease, "work under way takes no new manifest".to_owned());
                     }
                 }
-                Event::LeaseReclaiming { lease, provider, until } if *provider == self.me => {
+                Event::LeaseReclaiming { lease, provider, until, .. } if *provider == self.me => {
                     tracing::info!(lease = %lease.short(), %until, "will end");
                 }
                 Event::LeaseClosed { lease, provider, reason, .. } if *provider == self.me => {
                     tracing::info!(lease = %lease.short(), ?reason, "closed");
                     self.advance(lease, Some(Phase::Closed));
                 }
-                Event::LeaseSettled { lease, provider, paid, forfeited }
+                Event::LeaseSettled { lease, provider, paid, forfeited, .. }
                     if *provider == self.me =>
                 {
                     tracing::info!(lease = %lease.short(), %paid, %forfeited, "settled");

@@ -36,6 +36,7 @@ pub(crate) fn lease(status: LeaseStatus) -> Lease {
         compensated: Amount::ZERO,
         commitment: None,
         disputes: 0,
+        final_at: None,
         guaranteed_until: Millis::MAX,
         reclaim_notice: None,
         fuel_per_s: 0,
@@ -58,5 +59,5 @@ pub(crate) fn job(kind: JobKind, tasks: u64, fuel_max: u64) -> Job {
         chain: None,
         metered: false,
     };
-    Job { tenant: TENANT, spec, closed: false, open_orders: 0, open_leases: 1 }
+    Job { tenant: TENANT, spec, closed: false, open_orders: 0, open_leases: 1, final_at: None }
 }

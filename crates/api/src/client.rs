@@ -1,13 +1,13 @@
 use crate::views::{
-    Account, ApiError, Applied, BlockEvents, BlockView, Dispute, Escrow, Explanation, Invariants,
-    Job, Lease, Named, Order, ProviderView, Status, Terms,
+    Account, ApiError, Applied, BlockEvents, BlockView, Dispute, Escrow, EventPage, Explanation,
+    Invariants, Job, LIST_MAX, Lease, Named, Order, ProviderView, Status, Subject, Terms,
 };
 use eventsource_stream::Eventsource as _;
 use futures::{Stream, StreamExt as _};
 use muster_ledger::Tx;
 use muster_types::{AccountId, DisputeId, EscrowId, JobId, LeaseId, OrderId, codec};
 use serde::de::DeserializeOwned;
-use std::{pin::Pin, time::Duration};
+use std::{fmt::Display, pin::Pin, time::Duration};
 
 /// A stream of final blocks' events.
 pub type EventStream = Pin<Box<dyn Stream<Item = Result<BlockEvents, ClientError>> + Send>>;
@@ -209,7 +209,7 @@ impl Client {
     /// # Errors
     /// As [`Client::status`].
     pub async fn jobs_of(&self, tenant: &AccountId) -> Result<Vec<Named<JobId, Job>>, ClientError> {
-        self.get(&format!("/v1/jobs?tenant={tenant}")).await
+        self.list(&format!("/v1/jobs?tenant={tenant}")).await
     }
 
     /// All leases of a job.
@@ -220,7 +220,7 @@ impl Client {
         &self,
         job: &JobId,
     ) -> Result<Vec<Named<LeaseId, Lease>>, ClientError> {
-        self.get(&format!("/v1/leases?job={job}")).await
+        self.list(&format!("/v1/leases?job={job}")).await
     }
 
     /// A tenant's leases.
@@ -232,7 +232,7 @@ impl Client {
         tenant: &AccountId,
         open_only: bool,
     ) -> Result<Vec<Named<LeaseId, Lease>>, ClientError> {
-        self.get(&format!("/v1/leases?tenant={tenant}&open={open_only}")).await
+        self.list(&format!("/v1/leases?tenant={tenant}&open={open_only}")).await
     }
 
     /// A provider's leases.
@@ -244,7 +244,7 @@ impl Client {
         provider: &AccountId,
         open_only: bool,
     ) -> Result<Vec<Named<LeaseId, Lease>>, ClientError> {
-        self.get(&format!("/v1/leases?provider={provider}&open={open_only}")).await
+        self.list(&format!("/v1/leases?provider={provider}&open={open_only}")).await
     }
 
     /// What the market would do with these terms now, and why.
@@ -293,6 +293,73 @@ impl Client {
             serde_json::from_str(&event.data).map_err(|source| malformed(Box::new(source)))
         });
         Ok(Box::pin(stream))
+    }
+
+    /// An account's orders.
+    ///
+    /// # Errors
+    /// As [`Client::status`].
+    pub async fn orders_of(
+        &self,
+        tenant: &AccountId,
+    ) -> Result<Vec<Named<OrderId, Order>>, ClientError> {
+        self.list(&format!("/v1/orders?tenant={tenant}")).await
+    }
+
+    /// The escrows that an account opened.
+    ///
+    /// # Errors
+    /// As [`Client::status`].
+    pub async fn escrows_of(
+        &self,
+        owner: &AccountId,
+    ) -> Result<Vec<Named<EscrowId, Escrow>>, ClientError> {
+        self.list(&format!("/v1/escrows?owner={owner}")).await
+    }
+
+    /// At most `limit` events that concern `subject`, oldest first: after `after`, the `next` of
+    /// the page before, or from the beginning of the node's history.
+    ///
+    /// # Errors
+    /// As [`Client::status`].
+    pub async fn events_of(
+        &self,
+        subject: &Subject,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<EventPage, ClientError> {
+        let subject = match subject {
+            Subject::Account(id) => format!("account={id}"),
+            Subject::Provider(id) => format!("provider={id}"),
+            Subject::Validator(id) => format!("validator={id}"),
+            Subject::Host(id) => format!("host={}&index={}", id.provider, id.index),
+            Subject::Order(id) => format!("order={id}"),
+            Subject::Lease(id) => format!("lease={id}"),
+            Subject::Escrow(id) => format!("escrow={id}"),
+            Subject::Job(id) => format!("job={id}"),
+            Subject::Dispute(id) => format!("dispute={id}"),
+            Subject::Proposal(id) => format!("proposal={id}"),
+        };
+        let after = after.map(|cursor| format!("&after={cursor}")).unwrap_or_default();
+        self.get(&format!("/v1/events?{subject}{after}&limit={limit}")).await
+    }
+
+    /// All of a list, page by page.
+    async fn list<I, T>(&self, path: &str) -> Result<Vec<Named<I, T>>, ClientError>
+    where
+        I: DeserializeOwned + Display,
+        T: DeserializeOwned,
+    {
+        let mut all: Vec<Named<I, T>> = self.get(path).await?;
+        let mut found = all.len();
+        while found >= LIST_MAX
+            && let Some(Named { id, .. }) = all.last()
+        {
+            let page: Vec<_> = self.get(&format!("{path}&after={id}")).await?;
+            found = page.len();
+            all.extend(page);
+        }
+        Ok(all)
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {

@@ -8,14 +8,23 @@
 //! | `GET /v1/providers` | | list of [`ProviderView`] |
 //! | `GET /v1/providers/{id}` | | [`ProviderView`] |
 //! | `GET /v1/orders/{id}` `GET /v1/escrows/{id}` `GET /v1/jobs/{id}` `GET /v1/leases/{id}` `GET /v1/disputes/{id}` | | [`Named`] record |
-//! | `GET /v1/jobs?tenant=` | | list of [`Named`] [`Job`], newest last |
-//! | `GET /v1/leases?provider=` `?tenant=` `?job=` `&open=true` | | list of [`Named`] [`Lease`] |
-//! | `GET /v1/disputes?open=true` | | list of [`Named`] [`Dispute`] |
+//! | `GET /v1/orders?tenant=` `?escrow=` | | list of [`Named`] [`Order`] |
+//! | `GET /v1/escrows?owner=` | | list of [`Named`] [`Escrow`] |
+//! | `GET /v1/jobs?tenant=` | | list of [`Named`] [`Job`] |
+//! | `GET /v1/leases?provider=` `?tenant=` `?job=` `?escrow=` `&open=true` | | list of [`Named`] [`Lease`] |
+//! | `GET /v1/disputes?open=true` `?job=` | | list of [`Named`] [`Dispute`] |
 //! | `POST /v1/quote` | [`Terms`] | [`Explanation`] |
 //! | `GET /v1/events?from=HEIGHT` | | server-sent events: each `data:` is a [`BlockEvents`], each `id:` a height |
+//! | `GET /v1/events?account=` (or another subject) `&after=CURSOR&limit=` | | [`EventPage`] |
 //! | `GET /v1/blocks/{height}` | | [`BlockView`] |
 //! | `GET /v1/invariants` | | [`Invariants`] |
 //! | `GET /openapi.json` | | the OpenAPI document |
+//!
+//! A record that is final leaves the ledger's state after a while; the node goes on serving it,
+//! alone and in lists. It says so itself: `final_at` is when it became final.
+//!
+//! Lists are in the order of their ids, whether a record is in the state or has left it, and have
+//! at most [`LIST_MAX`] items, or `limit=`; to go on, ask for what comes `after=` the last id.
 //!
 //! Every failure has a JSON body [`ApiError`].
 
@@ -24,7 +33,7 @@ pub use muster_ledger::{
     bond::Bond,
     dispute::Dispute,
     escrow::Escrow,
-    event::Event,
+    event::{Event, Subject},
     job::Job,
     market::{Lease, Order},
     provider::{Host, Provider},
@@ -34,6 +43,12 @@ pub use muster_market::{Explanation, Terms};
 use muster_ledger::{Params, Reject};
 use muster_types::{AccountId, Amount, Hash, Millis, TxId};
 use serde::{Deserialize, Serialize};
+
+/// The most items of a list.
+pub const LIST_MAX: usize = 10_000;
+
+/// The most events of a page.
+pub const EVENTS_MAX: usize = 1_000;
 
 /// What a node says of itself and its chain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -127,6 +142,38 @@ pub struct BlockEvents {
     /// What happened.
     #[schema(value_type = Vec<Object>)]
     pub events: Vec<Event>,
+}
+
+/// Events that concern one subject, oldest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct EventPage {
+    /// What happened.
+    pub events: Vec<EventEntry>,
+    /// Where the next page begins: `after=` this. Absent where there is no more so far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// An event and where it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct EventEntry {
+    /// The block.
+    pub height: u64,
+    /// The event's position in the block: its leaf under the block's event root.
+    pub position: u32,
+    /// The block's time.
+    pub now: Millis,
+    /// What happened.
+    #[schema(value_type = Object)]
+    pub event: Event,
+}
+
+impl EventEntry {
+    /// What to ask for to go on after this one.
+    #[must_use]
+    pub fn cursor(&self) -> String {
+        format!("{}-{}", self.height, self.position)
+    }
 }
 
 /// A final block, with what proves it.

@@ -171,7 +171,7 @@ impl Drive {
                 let ours = self.schedule.leases().any(|known| known.lease == lease);
                 ours.then_some(Event::Closed { lease, reason })
             }
-            LedgerEvent::DisputeClosed { dispute, status, losers } => {
+            LedgerEvent::DisputeClosed { dispute, status, losers, .. } => {
                 let dispute = *self.disputes.get(&dispute)?;
                 Some(Event::Judged { dispute, status, losers })
             }

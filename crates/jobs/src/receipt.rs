@@ -34,9 +34,9 @@ impl Ours {
     fn has(&mut self, event: &Event) -> bool {
         match event {
             Event::EscrowDeposited { escrow, .. }
-            | Event::EscrowOverdrawn { escrow }
+            | Event::EscrowOverdrawn { escrow, .. }
             | Event::EscrowClosed { escrow, .. } => *escrow == self.escrow,
-            Event::JobOpened { job, .. } | Event::JobClosed { job } => *job == self.job,
+            Event::JobOpened { job, .. } | Event::JobClosed { job, .. } => *job == self.job,
             Event::OrderPlaced { order, .. } | Event::OrderEnded { order, .. } => {
                 self.orders.contains(order)
             }
@@ -51,15 +51,15 @@ impl Ours {
             | Event::LeaseReclaiming { lease, .. }
             | Event::ResultCommitted { lease, .. }
             | Event::CommitmentDrawn { lease, .. }
-            | Event::ChallengeOpened { lease, .. }
-            | Event::BisectRevealed { lease, .. }
-            | Event::BisectPicked { lease, .. }
-            | Event::StepCalled { lease, .. }
-            | Event::StepVoted { lease, .. }
-            | Event::ChallengeClosed { lease, .. }
             | Event::Slashed { lease, .. } => self.leases.contains(lease),
-            Event::DisputeOpened { dispute, job, .. } => {
-                let ours = *job == self.job;
+            Event::ChallengeOpened { of, .. }
+            | Event::BisectRevealed { of, .. }
+            | Event::BisectPicked { of, .. }
+            | Event::StepCalled { of, .. }
+            | Event::StepVoted { of, .. }
+            | Event::ChallengeClosed { of, .. } => self.leases.contains(&of.lease),
+            Event::DisputeOpened { dispute, of } => {
+                let ours = of.job == self.job;
                 if ours {
                     self.disputes.insert(*dispute);
                 }

@@ -15,10 +15,11 @@
 //! 8. pledges of duties that were left long enough ago are freed (see [`crate::bond`]);
 //! 9. orders clear (see [`crate::market`]);
 //! 10. the block's fees are paid out (see [`crate::account`]);
-//! 11. votes that have ended are tallied, and what passed takes effect (see [`crate::vote`]).
+//! 11. votes that have ended are tallied, and what passed takes effect (see [`crate::vote`]);
+//! 12. records that have been final for long enough leave the state (see [`crate::archive`]).
 
 use crate::{
-    Event, Head, Params, Reject, Tx, account, apply, bond,
+    Event, Head, Params, Reject, Tx, account, apply, archive, bond,
     ctx::{Ctx, Effects, Env, sum},
     event::event_root,
     keys, limits, market,
@@ -123,6 +124,8 @@ pub struct BlockOutcome {
     pub receipts: Vec<Receipt>,
     /// What happened at the block's end.
     pub events: Vec<Event>,
+    /// The records that left the state, as they last stood: storage key and value.
+    pub archived: Vec<(Vec<u8>, Vec<u8>)>,
     /// [`event_root`] over [`BlockOutcome::all_events`].
     pub event_root: Hash,
 }
@@ -216,9 +219,10 @@ impl<'a> BlockBuilder<'a> {
         market::clear::run(&mut ctx);
         account::fees::run(&mut ctx);
         vote::due::run(&mut ctx);
+        let archived = archive::run(&mut ctx);
         let Effects { changes, events, fees: _ } = ctx.into_effects();
         let event_root = event_root(all_events(&receipts, &events));
-        BlockOutcome { changes, receipts, events, event_root }
+        BlockOutcome { changes, receipts, events, archived, event_root }
     }
 }
 

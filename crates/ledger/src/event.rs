@@ -1,4 +1,11 @@
 //! What happened: every applied transaction and every block's end yields typed events.
+//!
+//! An event carries the id of everything that it concerns ([`Event::subjects`]), so that a host
+//! can index it under each of them and nobody has to join or scan.
+
+mod subject;
+
+pub use subject::{Case, Contest, OrderParties, Parties, Subject};
 
 use crate::{
     bond::DutyKind,
@@ -14,6 +21,17 @@ use muster_types::{
     ProposalId, Rate, UnbondingId, codec, merkle,
 };
 use serde::{Deserialize, Serialize};
+
+/// What one depositor got back out of a closed escrow.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+pub struct Refund {
+    /// Who.
+    pub depositor: AccountId,
+    /// How much `usd`.
+    pub amount: Amount,
+}
 
 /// A fact that the ledger established. Hashed into the block's event root: only ever append.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
@@ -51,6 +69,8 @@ pub enum Event {
     EscrowDeposited {
         /// Which escrow.
         escrow: EscrowId,
+        /// Who opened it.
+        owner: AccountId,
         /// Who paid in.
         depositor: AccountId,
         /// How much `usd`.
@@ -60,17 +80,23 @@ pub enum Event {
     EscrowOverdrawn {
         /// Which escrow.
         escrow: EscrowId,
+        /// Who opened it.
+        owner: AccountId,
     },
     /// An escrow was closed and refunded.
     EscrowClosed {
         /// Which escrow.
         escrow: EscrowId,
+        /// Who opened it.
+        owner: AccountId,
         /// All that was paid in.
         deposited: Amount,
         /// All that providers were paid.
         paid: Amount,
         /// All that depositors got back.
         refunded: Amount,
+        /// What each of them got back.
+        refunds: Vec<Refund>,
         /// All that the tenant got out of bonds.
         compensated: Amount,
         /// All that its orders were charged.
@@ -82,11 +108,17 @@ pub enum Event {
         job: JobId,
         /// Whose.
         tenant: AccountId,
+        /// Who pays for it.
+        escrow: EscrowId,
     },
     /// A job was closed.
     JobClosed {
         /// Which job.
         job: JobId,
+        /// Whose.
+        tenant: AccountId,
+        /// Who paid for it.
+        escrow: EscrowId,
     },
     /// An order was placed.
     OrderPlaced {
@@ -94,6 +126,10 @@ pub enum Event {
         order: OrderId,
         /// Whose.
         tenant: AccountId,
+        /// Who pays.
+        escrow: EscrowId,
+        /// The job that it works for.
+        job: Option<JobId>,
     },
     /// An order ended: filled or not.
     OrderEnded {
@@ -103,6 +139,9 @@ pub enum Event {
         status: OrderStatus,
         /// All that it was charged for waiting and visits, `usd`.
         charged: Amount,
+        /// What else it concerns.
+        #[serde(flatten)]
+        of: OrderParties,
     },
     /// A lease was granted.
     LeaseGranted {
@@ -112,6 +151,10 @@ pub enum Event {
         order: OrderId,
         /// Whose.
         tenant: AccountId,
+        /// Who pays.
+        escrow: EscrowId,
+        /// The job that it works for.
+        job: Option<JobId>,
         /// The host.
         host: HostId,
         /// The price.
@@ -125,6 +168,9 @@ pub enum Event {
         lease: LeaseId,
         /// The provider.
         provider: AccountId,
+        /// What else it concerns.
+        #[serde(flatten)]
+        of: Parties,
     },
     /// Heartbeats of a lease are missing.
     LeaseStalled {
@@ -132,6 +178,9 @@ pub enum Event {
         lease: LeaseId,
         /// The provider.
         provider: AccountId,
+        /// What else it concerns.
+        #[serde(flatten)]
+        of: Parties,
     },
     /// A stalled lease's heartbeats are back.
     LeaseResumed {
@@ -139,6 +188,9 @@ pub enum Event {
         lease: LeaseId,
         /// The provider.
         provider: AccountId,
+        /// What else it concerns.
+        #[serde(flatten)]
+        of: Parties,
     },
     /// A lease ended.
     LeaseClosed {
@@ -146,6 +198,9 @@ pub enum Event {
         lease: LeaseId,
         /// The provider.
         provider: AccountId,
+        /// What else it concerns.
+        #[serde(flatten)]
+        of: Parties,
         /// Who ended it, and why.
         reason: CloseReason,
         /// Heartbeat-covered time in all.
@@ -159,6 +214,9 @@ pub enum Event {
         lease: LeaseId,
         /// The provider.
         provider: AccountId,
+        /// What else it concerns.
+        #[serde(flatten)]
+        of: Parties,
         /// What was paid out to the provider in all, before the fee on its operator's share (see
         /// [`crate::neutrality`]), which it bears.
         paid: Amount,
@@ -169,6 +227,11 @@ pub enum Event {
     ResultCommitted {
         /// Which lease.
         lease: LeaseId,
+        /// The provider.
+        provider: AccountId,
+        /// What else it concerns.
+        #[serde(flatten)]
+        of: Parties,
         /// The Merkle root.
         root: Hash,
         /// How many results.
@@ -180,10 +243,9 @@ pub enum Event {
     DisputeOpened {
         /// Which dispute.
         dispute: DisputeId,
-        /// The job.
-        job: JobId,
-        /// The leases whose claims differ.
-        leases: [LeaseId; 2],
+        /// What it is about.
+        #[serde(flatten)]
+        of: Case,
     },
     /// A validator voted.
     DisputeVoted {
@@ -191,11 +253,17 @@ pub enum Event {
         dispute: DisputeId,
         /// Who.
         validator: AccountId,
+        /// What it is about.
+        #[serde(flatten)]
+        of: Case,
     },
     /// A dispute ended.
     DisputeClosed {
         /// Which dispute.
         dispute: DisputeId,
+        /// What it is about.
+        #[serde(flatten)]
+        of: Case,
         /// How.
         status: DisputeStatus,
         /// The leases whose claims were wrong.
@@ -207,6 +275,11 @@ pub enum Event {
         provider: AccountId,
         /// On which lease.
         lease: LeaseId,
+        /// What else it concerns.
+        #[serde(flatten)]
+        of: Parties,
+        /// Who reported it, where somebody did.
+        reporter: Option<AccountId>,
         /// For what.
         reason: CloseReason,
         /// How much in all; the three parts below add up to it.
@@ -245,6 +318,11 @@ pub enum Event {
     CommitmentDrawn {
         /// Which lease.
         lease: LeaseId,
+        /// The provider.
+        provider: AccountId,
+        /// What else it concerns.
+        #[serde(flatten)]
+        of: Parties,
         /// The beacon that says what.
         beacon: Hash,
     },
@@ -252,10 +330,9 @@ pub enum Event {
     ChallengeOpened {
         /// Which challenge.
         dispute: DisputeId,
-        /// The lease.
-        lease: LeaseId,
-        /// Who.
-        challenger: AccountId,
+        /// What it is about.
+        #[serde(flatten)]
+        of: Contest,
         /// What it locked, `usd`.
         bond: Amount,
     },
@@ -263,15 +340,17 @@ pub enum Event {
     BisectRevealed {
         /// Which challenge.
         dispute: DisputeId,
-        /// The lease.
-        lease: LeaseId,
+        /// What it is about.
+        #[serde(flatten)]
+        of: Contest,
     },
     /// A challenger picked a part: the provider opens states next, or validators run the step.
     BisectPicked {
         /// Which challenge.
         dispute: DisputeId,
-        /// The lease.
-        lease: LeaseId,
+        /// What it is about.
+        #[serde(flatten)]
+        of: Contest,
         /// Both agree on this state ...
         lo: u64,
         /// ... and disagree on this one.
@@ -281,8 +360,9 @@ pub enum Event {
     StepCalled {
         /// Which challenge.
         dispute: DisputeId,
-        /// The lease.
-        lease: LeaseId,
+        /// What it is about.
+        #[serde(flatten)]
+        of: Contest,
         /// The step's index.
         step: u64,
     },
@@ -290,8 +370,9 @@ pub enum Event {
     StepVoted {
         /// Which challenge.
         dispute: DisputeId,
-        /// The lease.
-        lease: LeaseId,
+        /// What it is about.
+        #[serde(flatten)]
+        of: Contest,
         /// Who.
         validator: AccountId,
     },
@@ -299,8 +380,9 @@ pub enum Event {
     ChallengeClosed {
         /// Which challenge.
         dispute: DisputeId,
-        /// The lease.
-        lease: LeaseId,
+        /// What it is about.
+        #[serde(flatten)]
+        of: Contest,
         /// How.
         status: ChallengeStatus,
         /// What of the bond went back to the challenger, `usd`.
@@ -351,6 +433,8 @@ pub enum Event {
         entry: UnbondingId,
         /// Whose.
         owner: AccountId,
+        /// Where it was staked.
+        validator: AccountId,
         /// How much `mst`, after what it was slashed by meanwhile.
         amount: Amount,
     },
@@ -398,6 +482,8 @@ pub enum Event {
     ProposalChanged {
         /// Which proposal.
         proposal: ProposalId,
+        /// Who made it.
+        proposer: AccountId,
         /// Where it stands now.
         status: ProposalStatus,
     },
@@ -455,6 +541,9 @@ pub enum Event {
     BidPlaced {
         /// Which order.
         order: OrderId,
+        /// What else it concerns.
+        #[serde(flatten)]
+        of: OrderParties,
         /// The host.
         host: HostId,
         /// What each lease would cost.
@@ -466,6 +555,9 @@ pub enum Event {
     BidEnded {
         /// Which order.
         order: OrderId,
+        /// What else it concerns.
+        #[serde(flatten)]
+        of: OrderParties,
         /// The host.
         host: HostId,
         /// How.
@@ -475,6 +567,9 @@ pub enum Event {
     OrderPicking {
         /// Which order.
         order: OrderId,
+        /// What else it concerns.
+        #[serde(flatten)]
+        of: OrderParties,
         /// Until when (steady time).
         until: Millis,
     },
@@ -482,11 +577,17 @@ pub enum Event {
     OrderUpdated {
         /// Which order.
         order: OrderId,
+        /// What else it concerns.
+        #[serde(flatten)]
+        of: OrderParties,
     },
     /// An order that had ended is open again.
     OrderReopened {
         /// Which order.
         order: OrderId,
+        /// What else it concerns.
+        #[serde(flatten)]
+        of: OrderParties,
         /// For how many leases.
         missing: u32,
     },
@@ -496,6 +597,9 @@ pub enum Event {
         lease: LeaseId,
         /// The provider.
         provider: AccountId,
+        /// What else it concerns.
+        #[serde(flatten)]
+        of: Parties,
     },
     /// The provider has taken up a lease's new manifest.
     LeaseUpdated {
@@ -503,6 +607,9 @@ pub enum Event {
         lease: LeaseId,
         /// The provider.
         provider: AccountId,
+        /// What else it concerns.
+        #[serde(flatten)]
+        of: Parties,
     },
     /// The provider gave notice of a lease's end.
     LeaseReclaiming {
@@ -510,6 +617,9 @@ pub enum Event {
         lease: LeaseId,
         /// The provider.
         provider: AccountId,
+        /// What else it concerns.
+        #[serde(flatten)]
+        of: Parties,
         /// When it ends, in steady time.
         until: Millis,
     },
@@ -530,3 +640,6 @@ pub fn event_root<'a>(events: impl IntoIterator<Item = &'a Event>) -> Hash {
     let leaves: Vec<Hash> = events.into_iter().map(Event::leaf).collect();
     merkle::root(&leaves)
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,6 +1,10 @@
 //! What holds after every block. [`check`] reads the whole state: for tests, simulations and
 //! auditors; a node's hot path does not call it.
 //!
+//! Some sums count records that have left the state ([`crate::archive`]): over the state alone
+//! they are at least what its records add up to ([`check`]), over the state and all that left it
+//! exactly that ([`check_whole`]).
+//!
 //! | invariant | says |
 //! |---|---|
 //! | `money is conserved` | for each asset: issued = accounts + bonds, unbonding parts included + escrows + bids' deposits + challengers' bonds + stakes + rewards held + burned |
@@ -16,21 +20,25 @@
 //! | `somebody acts` | an account's flag says whether it has a policy; its threshold can be reached; its keys are bounded, and their nonces windows |
 //! | `stake adds up` | a pool's shares are the sum of its parts' and no fewer than its tokens; there are tokens exactly where there are shares; active stake is the sum of the active validators'; the rewards held cover what delegators are owed and what is carried |
 //! | `votes are counted` | a proposal that is voted on has as many ballots as it counts, any other has none |
+//! | `what acts finds what it names` | the order, escrow, job and leases that something unsettled or open names are in the state |
+//! | `what is final says since when` | a record that can leave the state bears a time exactly where it is final |
 
 mod stake;
 
 use crate::{
     State,
-    dispute::DisputeStatus,
+    dispute::{Challenge, Dispute, DisputeStatus},
     escrow::{Escrow, EscrowStatus},
     job::Job,
-    keys, limits,
+    keys::{self, Record},
+    limits,
     market::{CloseReason, Lease, LeaseStatus, Mode, Order},
     provider::{Host, Provider, operator_of},
 };
 use muster_market::capacity;
 use muster_types::{
-    AccountId, Amount, EscrowId, HostId, JobId, LeaseId, Millis, OrderId, Rate, Resources,
+    AccountId, Amount, DisputeId, EscrowId, HostId, JobId, LeaseId, Millis, OrderId, Rate,
+    Resources,
 };
 use std::{
     collections::BTreeMap,
@@ -60,13 +68,26 @@ const COUNTERS: &str = "counters match";
 const ORDERS: &str = "orders are in order";
 const STEADY: &str = "steady time is behind";
 const AUTHORITY: &str = "somebody acts";
+const NAMED: &str = "what acts finds what it names";
+const FINAL: &str = "what is final says since when";
 
 /// Checks every invariant.
 ///
 /// # Errors
 /// The first one that does not hold.
 pub fn check(state: &dyn State) -> Result<(), Broken> {
-    let books = Books::of(state)?;
+    check_books(state, &Books::of(state)?)
+}
+
+/// Checks every invariant over the state together with every record that has left it.
+///
+/// # Errors
+/// The first one that does not hold.
+pub fn check_whole(all: &dyn State) -> Result<(), Broken> {
+    check_books(all, &Books { whole: true, ..Books::of(all)? })
+}
+
+fn check_books(state: &dyn State, books: &Books) -> Result<(), Broken> {
     money(state)?;
     authority(state)?;
     for (id, provider) in keys::PROVIDERS.scan(state, &(), None) {
@@ -81,13 +102,22 @@ pub fn check(state: &dyn State) -> Result<(), Broken> {
         books.check_escrow(&id, &escrow)?;
     }
     for (id, order) in keys::ORDERS.scan(state, &(), None) {
-        check_order(state, &id, &order)?;
+        books.check_order(state, &id, &order)?;
     }
     for (id, job) in keys::JOBS.scan(state, &(), None) {
         books.check_job(&id, &job)?;
     }
     for (id, lease) in keys::LEASES.scan(state, &(), None) {
         books.check_lease(state, &id, &lease)?;
+    }
+    for (id, dispute) in keys::DISPUTES.scan(state, &(), None) {
+        check_dispute(state, &id, &dispute)?;
+    }
+    for (id, challenge) in keys::CHALLENGES.scan(state, &(), None) {
+        check_challenge(state, &id, &challenge)?;
+    }
+    for (id, proposal) in keys::PROPOSALS.scan(state, &(), None) {
+        check_final(&id, &proposal)?;
     }
     stake::check(state)?;
     if let Some(head) = keys::HEAD.get(state, &()) {
@@ -195,6 +225,10 @@ struct Books {
     jobs: BTreeMap<JobId, (u32, u32)>,
     /// Open disputes.
     disputes: BTreeMap<LeaseId, u32>,
+    /// Unsettled leases.
+    orders: BTreeMap<OrderId, u32>,
+    /// Whether what has left the state is in the books.
+    whole: bool,
 }
 
 #[derive(Default)]
@@ -260,6 +294,7 @@ impl Books {
         if !lease.status.is_settled() {
             one(&mut of_provider.unsettled);
             one(&mut of_escrow.unsettled);
+            one(self.orders.entry(lease.order).or_default());
             if let Some(job) = lease.job {
                 one(&mut self.jobs.entry(job).or_default().1);
             }
@@ -280,7 +315,7 @@ impl Books {
         let counted = self.providers.get(id).unwrap_or(&nothing);
         equal(provider.open_leases, counted.unsettled, COUNTERS, id)?;
         equal(provider.open_rate.amount_per_hour(), counted.open_rate, LEASED, id)?;
-        equal(provider.paid, counted.paid, COUNTERS, id)
+        self.summed(provider.paid, counted.paid, COUNTERS, id)
     }
 
     fn check_bonds(&self, state: &dyn State) -> Result<(), Broken> {
@@ -329,9 +364,9 @@ impl Books {
         equal(escrow.open_leases, counted.unsettled, COUNTERS, id)?;
         equal(escrow.open_rate.amount_per_hour(), counted.open_rate, COUNTERS, id)?;
         equal(escrow.withheld, counted.withheld, ESCROW, id)?;
-        equal(escrow.paid, counted.paid, ESCROW, id)?;
-        equal(escrow.compensated, counted.compensated, ESCROW, id)?;
-        equal(escrow.fees, counted.fees, ESCROW, id)?;
+        self.summed(escrow.paid, counted.paid, ESCROW, id)?;
+        self.summed(escrow.compensated, counted.compensated, ESCROW, id)?;
+        self.summed(escrow.fees, counted.fees, ESCROW, id)?;
         let Escrow { balance, withheld, paid, refunded, fees, .. } = escrow;
         let parts = total([*balance, *withheld, *paid, *refunded, *fees])?;
         equal(escrow.deposited, parts, ESCROW, id)?;
@@ -344,12 +379,39 @@ impl Books {
         let unspent = total([escrow.balance, escrow.withheld])?;
         require(unspent <= left, ESCROW, id, &(unspent, left))?;
         let closed = escrow.status == EscrowStatus::Closed;
-        require(!closed || unspent.is_zero(), ESCROW, id, escrow)
+        require(!closed || unspent.is_zero(), ESCROW, id, escrow)?;
+        check_final(id, escrow)
     }
 
     fn check_job(&self, id: &JobId, job: &Job) -> Result<(), Broken> {
         let counted = self.jobs.get(id).copied().unwrap_or_default();
-        equal((job.open_orders, job.open_leases), counted, COUNTERS, id)
+        equal((job.open_orders, job.open_leases), counted, COUNTERS, id)?;
+        check_final(id, job)
+    }
+
+    fn check_order(&self, state: &dyn State, id: &OrderId, order: &Order) -> Result<(), Broken> {
+        let counted = self.orders.get(id).copied().unwrap_or_default();
+        equal(order.open_leases, counted, COUNTERS, id)?;
+        check_final(id, order)?;
+        check_bids(state, id, order)?;
+        if order.status.is_open() {
+            require(keys::ESCROWS.contains(state, &order.escrow), NAMED, id, order)?;
+            let job = order.job.is_none_or(|job| keys::JOBS.contains(state, &job));
+            require(job, NAMED, id, order)?;
+        }
+        Ok(())
+    }
+
+    /// What a record keeps as a sum over leases, some of which may have left the state.
+    fn summed(
+        &self,
+        kept: Amount,
+        counted: Amount,
+        invariant: &'static str,
+        place: &dyn Display,
+    ) -> Result<(), Broken> {
+        let holds = if self.whole { kept == counted } else { kept >= counted };
+        require(holds, invariant, place, &(kept, counted))
     }
 
     fn check_lease(&self, state: &dyn State, id: &LeaseId, lease: &Lease) -> Result<(), Broken> {
@@ -360,6 +422,7 @@ impl Books {
         let worth = lease.rate.charge_floor(lease.covered).unwrap_or(Amount::MAX);
         let owed = total([lease.accrued, lease.shortfall])?;
         require(owed <= worth, PAY, id, &(owed, worth))?;
+        check_final(id, lease)?;
         if lease.status.is_open() {
             let steady = keys::HEAD.get(state, &()).map_or(Millis::ZERO, |head| head.steady);
             let accepted = steady >= lease.rejectable_until;
@@ -379,11 +442,17 @@ impl Books {
             let host = keys::HOSTS.get(state, &lease.host);
             require(host.is_some(), CAPACITY, id, lease)?;
         }
+        if !lease.status.is_settled() {
+            require(keys::ORDERS.contains(state, &lease.order), NAMED, id, lease)?;
+            require(keys::ESCROWS.contains(state, &lease.escrow), NAMED, id, lease)?;
+            let job = lease.job.is_none_or(|job| keys::JOBS.contains(state, &job));
+            require(job, NAMED, id, lease)?;
+        }
         Ok(())
     }
 }
 
-fn check_order(state: &dyn State, id: &OrderId, order: &Order) -> Result<(), Broken> {
+fn check_bids(state: &dyn State, id: &OrderId, order: &Order) -> Result<(), Broken> {
     require(order.status.is_open() == (order.missing > 0), ORDERS, id, order)?;
     let bids = keys::BIDS.scan(state, id, None).count();
     let taken = order.bidding.map_or(0, |bidding| bidding.bids);
@@ -393,6 +462,30 @@ fn check_order(state: &dyn State, id: &OrderId, order: &Order) -> Result<(), Bro
         Mode::Bids { .. } | Mode::Standing => 0,
     };
     require(taken <= most, ORDERS, id, order)
+}
+
+fn check_dispute(state: &dyn State, id: &DisputeId, dispute: &Dispute) -> Result<(), Broken> {
+    check_final(id, dispute)?;
+    if dispute.status == DisputeStatus::Open {
+        require(keys::JOBS.contains(state, &dispute.job), NAMED, id, dispute)?;
+        for claim in &dispute.claims {
+            require(keys::LEASES.contains(state, &claim.lease), NAMED, id, dispute)?;
+        }
+    }
+    Ok(())
+}
+
+fn check_challenge(state: &dyn State, id: &DisputeId, open: &Challenge) -> Result<(), Broken> {
+    check_final(id, open)?;
+    if open.status.is_open() {
+        require(keys::JOBS.contains(state, &open.job), NAMED, id, open)?;
+        require(keys::LEASES.contains(state, &open.lease), NAMED, id, open)?;
+    }
+    Ok(())
+}
+
+fn check_final<R: Record + Debug>(id: &dyn Display, record: &R) -> Result<(), Broken> {
+    require(record.final_at().is_some() == record.is_final(), FINAL, id, record)
 }
 
 fn one(count: &mut u32) {

@@ -48,6 +48,7 @@ pub use key::{Key, OfferList, UnitPrice};
 
 use crate::{
     account::{Account, Authority, DelegatedKey},
+    archive::{self, Kind, Leaving},
     auditor::Signed,
     bond::{Bond, Duty},
     dispute::{Challenge, Dispute},
@@ -157,6 +158,8 @@ pub const CHALLENGES_BY_LEASE: Index<(LeaseId, DisputeId)> = Table::new(DERIVED,
 pub const CHALLENGES_DUE: Index<(Millis, DisputeId)> = Table::new(DERIVED, 21);
 /// Leases whose commitment is not final, by the height at which it becomes so.
 pub const DRAWS_DUE: Index<(u64, LeaseId)> = Table::new(DERIVED, 22);
+/// Records that are final, by the steady time since when.
+pub const ARCHIVE_DUE: Index<(Millis, Leaving)> = Table::new(DERIVED, 80);
 
 /// The stake of all active validators, own and delegated, `mst`: what a quorum is a part of.
 pub const STAKE: Item<Amount> = Table::new(ITEMS, 40);
@@ -259,12 +262,6 @@ impl<K: Key, V: BorshSerialize + BorshDeserialize> Table<K, V> {
         found
     }
 
-    /// The key that a storage key of this table names.
-    pub(crate) fn parse(&self, key: &[u8]) -> Option<K> {
-        let mut rest = key.strip_prefix(&self.prefix)?;
-        K::read(&mut rest).filter(|_| rest.is_empty())
-    }
-
     /// Whether there is something at `key`.
     #[must_use]
     pub fn contains(&self, state: &dyn State, key: &K) -> bool {
@@ -321,14 +318,18 @@ impl<K: Key, V: BorshSerialize + BorshDeserialize> Table<K, V> {
         V: 'a,
     {
         let start = start.unwrap_or_else(|| under.clone());
-        let prefix_len = self.prefix.len();
+        let table = *self;
         let entries = state.range(&start, &successor(under));
         Box::new(entries.map(move |(key, value)| {
-            let mut rest = key.get(prefix_len..).unwrap_or_default();
-            let parsed = K::read(&mut rest).filter(|_| rest.is_empty());
-            let parsed = parsed.unwrap_or_else(|| corrupt(&key));
+            let parsed = table.parse(&key).unwrap_or_else(|| corrupt(&key));
             (parsed, decoded(&key, &value))
         }))
+    }
+
+    /// The key whose storage key this is; `None` where it is not of this table.
+    pub(crate) fn parse(&self, stored: &[u8]) -> Option<K> {
+        let mut rest = stored.strip_prefix(self.prefix.as_slice())?;
+        K::read(&mut rest).filter(|_| rest.is_empty())
     }
 
     /// Writes without regard to indexes: records go through [`store`].
@@ -387,7 +388,7 @@ pub enum Listing {
 }
 
 /// A record with its table and its index entries.
-pub trait Record: BorshSerialize + BorshDeserialize {
+pub trait Record: Clone + BorshSerialize + BorshDeserialize {
     /// Its key.
     type Key: Key;
     /// What it is called in refusals.
@@ -396,6 +397,24 @@ pub trait Record: BorshSerialize + BorshDeserialize {
     const TABLE: Table<Self::Key, Self>;
     /// What index entries it has.
     const LISTING: Listing = Listing::Asked;
+    /// What it leaves the state as, some time after it became final; `None`: it never does.
+    const LEAVES: Option<Kind> = None;
+
+    /// Whether nothing in the rules can change it as it stands. Asked at every write, which also
+    /// writes down since when: see [`crate::archive`].
+    fn is_final(&self) -> bool {
+        false
+    }
+
+    /// Since when it is final, in steady time.
+    fn final_at(&self) -> Option<Millis> {
+        None
+    }
+
+    /// Writes down since when it is final.
+    fn set_final_at(&mut self, at: Option<Millis>) {
+        let _ = at;
+    }
 
     /// Calls `emit` with the storage key of every index entry of this record.
     fn entries(&self, key: &Self::Key, emit: &mut dyn FnMut(Vec<u8>)) {
@@ -417,6 +436,7 @@ pub trait Record: BorshSerialize + BorshDeserialize {
 fn entries<R: Record>(record: &R, key: &R::Key) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
     record.entries(key, &mut |entry| all.push(entry));
+    all.extend(archive::entry(record, key));
     all
 }
 
@@ -425,6 +445,8 @@ pub(crate) fn store<R: Record>(scratch: &mut Scratch<'_>, key: &R::Key, record: 
     if R::LISTING == Listing::Never {
         return R::TABLE.put(scratch, key, record);
     }
+    let stamped = archive::stamped(record, scratch);
+    let record = stamped.as_ref().unwrap_or(record);
     let old = R::TABLE.get(scratch, key);
     R::TABLE.put(scratch, key, record);
     relist(scratch, key, old.as_ref(), Some(record));
@@ -482,7 +504,9 @@ fn holds(entries: &[Vec<u8>], index: usize, entry: &Vec<u8>) -> bool {
 pub(crate) fn list_all<R: Record>(state: &dyn State, scratch: &mut Scratch<'_>) {
     for (key, record) in R::TABLE.scan(state, &(), None) {
         if record.is_listed(&key, state) {
-            record.entries(&key, &mut |entry| scratch.put(entry, Vec::new()));
+            for entry in entries(&record, &key) {
+                scratch.put(entry, Vec::new());
+            }
         }
     }
 }

@@ -24,6 +24,7 @@
 //!    off a delegated key's limits; the block's end, in the order of [`block`].
 //! 4. Numbers: [`Params`], limits of shape: [`limits`].
 //! 5. What must hold after every block: [`invariant`].
+//! 6. What leaves the state, and what its host keeps of it: [`archive`].
 //!
 //! # Example
 //! ```
@@ -58,6 +59,7 @@
 pub mod account;
 pub mod action;
 mod apply;
+pub mod archive;
 pub mod auditor;
 pub mod block;
 pub mod bond;

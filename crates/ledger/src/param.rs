@@ -225,6 +225,9 @@ params! { |p|
     risk_refused_bps: u32 = 1_000, 0, 1_000_000;
     /// How many more hosts are compared once an order could be filled.
     look_ahead: u32 = 8, 0, 1_000_000;
+    /// How long a record stays in the state after it became final, in steady time: longer than
+    /// anything that could still name it.
+    retention_ms: Millis = Millis(600_000), p.windows_ms(), 365 * DAY;
 }
 
 /// A parameter out of its bounds.

@@ -173,7 +173,8 @@ impl Node {
     }
 }
 
-fn record(block: &FinalizedBlock) -> BlockRecord {
+/// What the history keeps of a block.
+pub(crate) fn record(block: &FinalizedBlock) -> BlockRecord {
     let executed = &block.executed;
     let transactions = executed.receipts.iter().map(|receipt| TxRecord {
         id: receipt.tx,
@@ -192,11 +193,11 @@ fn record(block: &FinalizedBlock) -> BlockRecord {
     }
 }
 
-/// Before a block's state is applied its events are on disk. A node that cannot write its history
-/// must not go on without it.
+/// Before a block's state is applied its events are on disk, and so is what leaves the state. A
+/// node that cannot write its history must not go on without it.
 fn keep_history(history: History) -> consensus::OnBlock {
     Arc::new(move |block: &FinalizedBlock| {
-        if let Err(error) = history.keep(&record(block)) {
+        if let Err(error) = history.keep(&record(block), &block.executed.archived) {
             panic!("the history of block {} cannot be written: {error}", block.header.height);
         }
     })

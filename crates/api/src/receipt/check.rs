@@ -127,7 +127,7 @@ fn check_claim(
 fn check_job(receipt: &Receipt, events: &[&Event]) -> Result<()> {
     let job = &receipt.job;
     let opened = events.iter().any(|event| {
-        matches!(event, Event::JobOpened { job: id, tenant }
+        matches!(event, Event::JobOpened { job: id, tenant, .. }
             if *id == job.id && *tenant == job.record.tenant)
     });
     ensure(opened, || "job".to_owned(), "no block says that it was opened")?;
@@ -173,7 +173,7 @@ fn check_escrow(receipt: &Receipt, events: &[&Event]) -> Result<()> {
     ensure(escrow.status == EscrowStatus::Closed, place, "not closed")?;
     let closed = events.iter().any(|event| {
         matches!(event, Event::EscrowClosed {
-            escrow: closed, deposited, paid, refunded, compensated, fees
+            escrow: closed, deposited, paid, refunded, compensated, fees, ..
         } if *closed == id && *deposited == escrow.deposited && *paid == escrow.paid
             && *refunded == escrow.refunded && *compensated == escrow.compensated
             && *fees == escrow.fees)

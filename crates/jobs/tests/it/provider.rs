@@ -124,7 +124,7 @@ async fn heartbeats(node: Node, me: AccountId, inner: Arc<Inner>) {
                 let Some(Ok(block)) = block else { return };
                 for event in block.events {
                     match event {
-                        Event::LeaseStarted { lease, provider } if provider == me => {
+                        Event::LeaseStarted { lease, provider, .. } if provider == me => {
                             serving.insert(lease);
                         }
                         Event::LeaseClosed { lease, .. } => {

@@ -75,6 +75,8 @@ pub(crate) fn slash(
     ctx.emit(Event::Slashed {
         provider: provider_id,
         lease: *id,
+        of: lease.parties(),
+        reporter,
         reason,
         amount,
         compensated,

@@ -32,6 +32,7 @@ pub(crate) mod vote;
 pub use challenge::{Challenge, ChallengeStatus, Clocks, Finding, Side, StepVote};
 
 use crate::{
+    archive,
     job::{TaskOutput, TaskRef},
     keys::{self, Listing, Record, Table},
 };
@@ -133,6 +134,8 @@ pub struct Dispute {
     pub votes: Vec<Vote>,
     /// Void if not judged by then (steady time, see [`crate::Head`]).
     pub deadline: Millis,
+    /// Since when nothing can change it, in steady time (see [`crate::archive`]).
+    pub final_at: Option<Millis>,
 }
 
 impl DisputeStatus {
@@ -150,6 +153,12 @@ impl Record for Dispute {
     const KIND: &'static str = "dispute";
     const TABLE: Table<DisputeId, Self> = keys::DISPUTES;
     const LISTING: Listing = Listing::Always;
+
+    archive::leaves!(Dispute);
+
+    fn is_final(&self) -> bool {
+        matches!(self.status, DisputeStatus::Judged { .. } | DisputeStatus::Void)
+    }
 
     fn entries(&self, key: &DisputeId, emit: &mut dyn FnMut(Vec<u8>)) {
         emit(keys::DISPUTES_BY_JOB.key(&(self.job, *key)));

@@ -4,6 +4,7 @@ use super::{Claim, Dispute, DisputeStatus};
 use crate::{
     Event, Reject,
     ctx::{By, Ctx, up},
+    event::Case,
     job::{Job, Verification},
     limits,
     market::{Lease, LeaseStatus},
@@ -67,10 +68,11 @@ pub(crate) fn run(
         status: DisputeStatus::Open,
         votes: Vec::new(),
         deadline: ctx.env.head.steady.after(ctx.env.params.dispute_timeout_ms),
+        final_at: None,
     };
     ctx.store(&id, &dispute);
-    let leases = [first.lease, second.lease];
-    ctx.emit(Event::DisputeOpened { dispute: id, job: *job_id, leases });
+    let of = Case::of(ctx, &dispute)?;
+    ctx.emit(Event::DisputeOpened { dispute: id, of });
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 use crate::{
     Action, Event, Params, Reject,
     dispute::{Claim, DisputeStatus},
+    event,
     market::{CloseReason, LeaseStatus},
     provider::ProviderStatus,
     tests::{
@@ -82,7 +83,14 @@ fn a_liar_is_slashed_and_the_tenant_gets_its_money_back_and_more() {
     let status = DisputeStatus::Judged { output: result(1) };
     assert_eq!(c.w.dispute(&dispute).status, status);
     let losers = vec![c.quin];
-    assert!(events.contains(&Event::DisputeClosed { dispute, status, losers }));
+    let of = event::Case {
+        job: c.job,
+        tenant: id("ann"),
+        leases,
+        orders: leases.map(|lease| c.w.lease(&lease).order),
+        providers: [id("pat"), id("quin")],
+    };
+    assert!(events.contains(&Event::DisputeClosed { dispute, of, status, losers }));
     // Two seconds were covered by heartbeats, and the one up to the verdict by the close. The
     // whole pledge of 86.4 usd goes: a fifth burns at least, the tenant gets its loss, half of
     // what is left, the rest burns.
@@ -93,6 +101,8 @@ fn a_liar_is_slashed_and_the_tenant_gets_its_money_back_and_more() {
     let slashed = Event::Slashed {
         provider: id("quin"),
         lease: c.quin,
+        of: c.w.lease(&c.quin).parties(),
+        reporter: Some(id("ann")),
         reason: CloseReason::ProviderFraud,
         amount,
         compensated: loss,

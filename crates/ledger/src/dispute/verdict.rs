@@ -6,6 +6,7 @@ use crate::{
     Event, Reject,
     bond::slash,
     ctx::{Ctx, down},
+    event::Case,
     job::TaskOutput,
     market::{CloseReason, Lease, LeaseStatus, close, settled},
     provider::jail,
@@ -36,7 +37,8 @@ fn end(
 ) -> Result<(), Reject> {
     dispute.status = status;
     ctx.store(id, &dispute);
-    ctx.emit(Event::DisputeClosed { dispute: *id, status, losers: losers.clone() });
+    let of = Case::of(ctx, &dispute)?;
+    ctx.emit(Event::DisputeClosed { dispute: *id, of, status, losers: losers.clone() });
     for claim in &dispute.claims {
         let mut lease: Lease = ctx.load(&claim.lease)?;
         lease.disputes = down(lease.disputes)?;

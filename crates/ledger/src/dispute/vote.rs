@@ -4,6 +4,7 @@ use super::{Dispute, DisputeStatus, Vote, verdict};
 use crate::{
     Event, Reject,
     ctx::{By, Ctx},
+    event::Case,
     job::TaskOutput,
     keys,
 };
@@ -28,7 +29,8 @@ pub(crate) fn run(
     }
     dispute.votes.push(Vote { validator: by.signer, output });
     ctx.store(id, &dispute);
-    ctx.emit(Event::DisputeVoted { dispute: *id, validator: by.signer });
+    let of = Case::of(ctx, &dispute)?;
+    ctx.emit(Event::DisputeVoted { dispute: *id, validator: by.signer, of });
     let agreed = dispute.votes.iter().filter(|vote| vote.output == output).count();
     if !is_two_thirds(agreed, validators.len()) {
         return Ok(());

@@ -4,6 +4,7 @@ use super::{Escrow, EscrowStatus, shares};
 use crate::{
     Event, Reject,
     ctx::{By, Ctx},
+    event::Refund,
 };
 use muster_types::{Amount, Asset, EscrowId};
 
@@ -22,18 +23,22 @@ pub(crate) fn run(ctx: &mut Ctx<'_>, by: &By, id: &EscrowId) -> Result<(), Rejec
         return Err(Reject::wrong_state("escrow", "paying leases that are not settled"));
     }
     shares::refresh(&mut escrow.deposits, escrow.balance)?;
+    let mut refunds = Vec::with_capacity(escrow.deposits.len());
     for deposit in &mut escrow.deposits {
         deposit.refunded = std::mem::take(&mut deposit.left);
         ctx.credit(&deposit.depositor, Asset::Usd, deposit.refunded)?;
+        refunds.push(Refund { depositor: deposit.depositor, amount: deposit.refunded });
     }
     escrow.refunded = std::mem::replace(&mut escrow.balance, Amount::ZERO);
     escrow.status = EscrowStatus::Closed;
     ctx.store(id, &escrow);
     ctx.emit(Event::EscrowClosed {
         escrow: *id,
+        owner: escrow.owner,
         deposited: escrow.deposited,
         paid: escrow.paid,
         refunded: escrow.refunded,
+        refunds,
         compensated: escrow.compensated,
         fees: escrow.fees,
     });

@@ -34,6 +34,7 @@ pub(crate) fn run(ctx: &mut Ctx<'_>, by: &By, id: &EscrowId, amount: Amount) -> 
     escrow.deposited = sum(escrow.deposited, amount)?;
     escrow.balance = sum(escrow.balance, amount)?;
     ctx.store(id, &escrow);
-    ctx.emit(Event::EscrowDeposited { escrow: *id, depositor: by.signer, amount });
+    let (owner, depositor) = (escrow.owner, by.signer);
+    ctx.emit(Event::EscrowDeposited { escrow: *id, owner, depositor, amount });
     settle::pay_shortfalls(ctx, id)
 }

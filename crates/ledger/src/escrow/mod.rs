@@ -18,6 +18,7 @@ pub mod settle;
 pub mod shares;
 
 use crate::{
+    archive,
     keys::{self, Listing, Record, Table},
     market::wake,
     state::Scratch,
@@ -88,6 +89,8 @@ pub struct Escrow {
     pub open_rate: Rate,
     /// Taken for the validators: what its orders pay for waiting and visits.
     pub fees: Amount,
+    /// Since when nothing can change it, in steady time (see [`crate::archive`]).
+    pub final_at: Option<Millis>,
 }
 
 impl EscrowStatus {
@@ -105,6 +108,12 @@ impl Record for Escrow {
     const KIND: &'static str = "escrow";
     const TABLE: Table<EscrowId, Self> = keys::ESCROWS;
     const LISTING: Listing = Listing::Always;
+
+    archive::leaves!(Escrow);
+
+    fn is_final(&self) -> bool {
+        self.status == EscrowStatus::Closed && self.balance.is_zero() && self.withheld.is_zero()
+    }
 
     fn entries(&self, key: &EscrowId, emit: &mut dyn FnMut(Vec<u8>)) {
         emit(keys::ESCROWS_BY_OWNER.key(&(self.owner, *key)));

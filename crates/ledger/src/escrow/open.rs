@@ -30,8 +30,10 @@ pub(crate) fn run(ctx: &mut Ctx<'_>, by: &By, deposit: Amount) -> Result<(), Rej
         open_leases: 0,
         open_rate: Rate::ZERO,
         fees: Amount::ZERO,
+        final_at: None,
     };
     ctx.store(&id, &escrow);
-    ctx.emit(Event::EscrowDeposited { escrow: id, depositor: by.signer, amount: deposit });
+    let (owner, depositor) = (by.signer, by.signer);
+    ctx.emit(Event::EscrowDeposited { escrow: id, owner, depositor, amount: deposit });
     Ok(())
 }

@@ -90,7 +90,7 @@ pub(crate) fn settle(
     }
     if short && escrow.status == EscrowStatus::Open {
         escrow.status = EscrowStatus::Overdrawn { since: steady };
-        ctx.emit(Event::EscrowOverdrawn { escrow: *id });
+        ctx.emit(Event::EscrowOverdrawn { escrow: *id, owner: escrow.owner });
     }
     ctx.store(id, &escrow);
     let overdrawn = matches!(escrow.status, EscrowStatus::Overdrawn { .. });

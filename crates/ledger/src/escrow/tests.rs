@@ -1,6 +1,7 @@
 use crate::{
     Action, Event, Reject,
     escrow::EscrowStatus,
+    event::Refund,
     market::{CloseReason, LeaseStatus},
     tests::{World, nanos, usd, world::id},
 };
@@ -252,7 +253,7 @@ fn an_escrow_that_stays_short_closes_its_leases() {
     for _ in 0..13 {
         events.extend(w.beat(1_000).events);
     }
-    assert!(events.contains(&Event::EscrowOverdrawn { escrow }));
+    assert!(events.contains(&Event::EscrowOverdrawn { escrow, owner: id("ann") }));
     for lease in &leases {
         let record = w.lease(lease);
         let LeaseStatus::Closed { reason, settled, .. } = record.status else { panic!() };
@@ -285,8 +286,12 @@ fn refunds_follow_what_is_left_of_each_deposit() {
     assert_eq!(w.usd_of("ann"), ann.checked_add(nanos(14_995_000)).unwrap());
     assert_eq!(w.usd_of("bob"), bob.checked_add(nanos(14_995_000)).unwrap());
     assert_eq!(record.deposited, record.paid.checked_add(record.refunded).unwrap());
+    let half = nanos(14_995_000);
+    let refund = |depositor| Refund { depositor, amount: half };
     let closed = Event::EscrowClosed {
         escrow,
+        owner: id("ann"),
+        refunds: vec![refund(id("ann")), refund(id("bob"))],
         deposited: nanos(60 * UNIT),
         paid: spent,
         refunded: left,

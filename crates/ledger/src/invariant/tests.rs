@@ -81,6 +81,16 @@ fn every_broken_invariant_is_found_and_named() {
     let escrow = |change: fn(&mut Escrow)| changed(state, &escrow_id, change);
     let job = |change: fn(&mut Job)| changed(state, &job_id, change);
     let lease = |change: fn(&mut Lease)| changed(state, &lease_id, change);
+    let order_id = w.lease(&lease_id).order;
+    let order = |change: fn(&mut Order)| changed(state, &order_id, change);
+    let without = |key: Vec<u8>| {
+        let mut state = state.clone();
+        state.0.remove(&key).unwrap();
+        state
+    };
+    let mut unstamped = state.clone();
+    let stamped = Order { final_at: Some(Millis(1)), ..w.order(&order_id) };
+    unstamped.0.insert(keys::ORDERS.key(&order_id), muster_types::codec::encode(&stamped));
     let authority = |change: fn(&mut Authority)| changed(state, &id("bob"), change);
     let delegated = |change: fn(&mut DelegatedKey)| changed(state, &(pat, id("eve")), change);
     let table = [
@@ -122,11 +132,31 @@ fn every_broken_invariant_is_found_and_named() {
         (ESCROW, lease(|lease| lease.compensated = usd(1))),
         (ESCROW, lease(|lease| lease.accrued = nanos(1))),
         (CAPACITY, lease(|lease| lease.takes.cpu_milli = 2_000)),
+        (COUNTERS, order(|order| order.open_leases = 0)),
+        (NAMED, without(keys::ORDERS.key(&order_id))),
+        (NAMED, without(keys::JOBS.key(&job_id))),
+        (FINAL, unstamped),
     ];
     for (index, (invariant, broken)) in table.into_iter().enumerate() {
-        let found = check(&broken).map_err(|broken| broken.invariant);
+        let found = check(&broken).and_then(|()| check_whole(&broken));
+        let found = found.map_err(|broken| broken.invariant);
         assert_eq!(found, Err(invariant), "row {index}");
     }
+}
+
+#[test]
+fn what_has_left_is_missing_from_sums_only_until_it_is_added() {
+    let (mut w, escrow_id, _, lease_id) = sound();
+    w.ok("ann", Action::LeaseClose { lease: lease_id });
+    w.ok("ann", Action::ResultAccept { lease: lease_id });
+    assert!(!w.escrow(&escrow_id).paid.is_zero());
+    assert_eq!(check_whole(&w.state), Ok(()));
+    let mut state = w.state.clone();
+    state.0.remove(&keys::LEASES.key(&lease_id)).unwrap();
+    assert_eq!(check(&state), Ok(()));
+    assert_eq!(check_whole(&state).unwrap_err().invariant, COUNTERS);
+    let less = changed(&w.state, &escrow_id, |escrow: &mut Escrow| escrow.paid = Amount::ZERO);
+    assert_eq!(check(&less).unwrap_err().invariant, ESCROW);
 }
 
 #[test]
@@ -258,6 +288,7 @@ fn pay_before_acceptance_or_beyond_the_fuel_is_found() {
         let mut lease = w.lease(&lease_id);
         active(&mut lease);
         change(&mut lease);
+        lease.final_at = lease.is_final().then_some(Millis(1));
         let found = books.check_lease(&w.state, &lease_id, &lease);
         let expected = if holds { Ok(()) } else { Err(PAY) };
         assert_eq!(found.map_err(|broken| broken.invariant), expected, "change {index}");

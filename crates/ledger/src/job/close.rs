@@ -20,6 +20,6 @@ pub(crate) fn run(ctx: &mut Ctx<'_>, by: &By, id: &JobId) -> Result<(), Reject> 
     }
     job.closed = true;
     ctx.store(id, &job);
-    ctx.emit(Event::JobClosed { job: *id });
+    ctx.emit(Event::JobClosed { job: *id, tenant: job.tenant, escrow: job.spec.escrow });
     Ok(())
 }

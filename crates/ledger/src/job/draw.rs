@@ -106,7 +106,8 @@ pub(crate) fn draw(ctx: &mut Ctx<'_>, id: &LeaseId) -> Result<(), Reject> {
     };
     commitment.draw = Some(Draw { beacon: head.beacon, steady: head.steady });
     ctx.store(id, &lease);
-    ctx.emit(Event::CommitmentDrawn { lease: *id, beacon: ctx.env.head.beacon });
+    let (provider, of, beacon) = (lease.provider(), lease.parties(), ctx.env.head.beacon);
+    ctx.emit(Event::CommitmentDrawn { lease: *id, provider, of, beacon });
     Ok(())
 }
 

@@ -36,12 +36,12 @@ pub mod draw;
 pub(crate) mod open;
 
 use crate::{
-    Reject,
+    Reject, archive,
     keys::{self, Listing, Record, Table},
 };
 use borsh::{BorshDeserialize, BorshSerialize};
 use muster_market::Verifies;
-use muster_types::{AccountId, Amount, EscrowId, Hash, JobId};
+use muster_types::{AccountId, Amount, EscrowId, Hash, JobId, Millis};
 use muster_verify::Chain;
 use serde::{Deserialize, Serialize};
 
@@ -187,6 +187,8 @@ pub struct Job {
     pub open_orders: u32,
     /// Leases for it that are not settled.
     pub open_leases: u32,
+    /// Since when nothing can change it, in steady time (see [`crate::archive`]).
+    pub final_at: Option<Millis>,
 }
 
 impl Record for Job {
@@ -194,6 +196,12 @@ impl Record for Job {
     const KIND: &'static str = "job";
     const TABLE: Table<JobId, Self> = keys::JOBS;
     const LISTING: Listing = Listing::Always;
+
+    archive::leaves!(Job);
+
+    fn is_final(&self) -> bool {
+        self.closed && self.open_orders == 0 && self.open_leases == 0
+    }
 
     fn entries(&self, key: &JobId, emit: &mut dyn FnMut(Vec<u8>)) {
         emit(keys::JOBS_BY_TENANT.key(&(self.tenant, *key)));

@@ -34,9 +34,10 @@ pub(crate) fn run(ctx: &mut Ctx<'_>, by: &By, spec: &JobSpec) -> Result<(), Reje
         closed: false,
         open_orders: 0,
         open_leases: 0,
+        final_at: None,
     };
     ctx.store(&id, &job);
-    ctx.emit(Event::JobOpened { job: id, tenant: by.signer });
+    ctx.emit(Event::JobOpened { job: id, tenant: by.signer, escrow: spec.escrow });
     Ok(())
 }
 

@@ -105,7 +105,8 @@ pub(crate) fn release(
     } else {
         ctx.credit(&host.provider, Asset::Usd, bid.deposit)?;
     }
-    ctx.emit(Event::BidEnded { order: *order, host: *host, outcome });
+    let of = ctx.load::<Order>(order)?.parties();
+    ctx.emit(Event::BidEnded { order: *order, of, host: *host, outcome });
     Ok(())
 }
 
@@ -133,7 +134,8 @@ pub(crate) fn window_ended(ctx: &mut Ctx<'_>, id: &OrderId) -> Result<(), Reject
         Pick::Tenant => {
             let until = ctx.env.head.steady.after(ctx.env.params.pick_window_ms);
             books.order.status = OrderStatus::Picking { until };
-            ctx.emit(Event::OrderPicking { order: *id, until });
+            let of = books.order.parties();
+            ctx.emit(Event::OrderPicking { order: *id, of, until });
         }
         Pick::Lowest if books.room() == 0 => {
             queue::end(ctx, &mut books, OrderStatus::OutOfFunds)?;

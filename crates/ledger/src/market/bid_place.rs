@@ -61,7 +61,7 @@ pub(crate) fn run(
         }
     };
     ctx.store(&key, &Bid { rate, count, deposit, at: ctx.env.head.now });
-    ctx.emit(Event::BidPlaced { order: *order_id, host, rate, count });
+    ctx.emit(Event::BidPlaced { order: *order_id, of: order.parties(), host, rate, count });
     Ok(())
 }
 

@@ -51,6 +51,7 @@ pub(crate) fn close(ctx: &mut Ctx<'_>, id: &LeaseId, reason: CloseReason) -> Res
     ctx.emit(Event::LeaseClosed {
         lease: *id,
         provider: lease.provider(),
+        of: lease.parties(),
         reason,
         covered: lease.covered,
         accrued: lease.accrued,

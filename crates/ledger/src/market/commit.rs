@@ -55,7 +55,8 @@ pub(crate) fn run(
     let at = ctx.env.head.now;
     lease.commitment = Some(Commitment { root, count, at, fuel, height, draw: None, last: None });
     ctx.store(id, &lease);
-    ctx.emit(Event::ResultCommitted { lease: *id, root, count, fuel });
+    let (provider, of) = (by.signer, lease.parties());
+    ctx.emit(Event::ResultCommitted { lease: *id, provider, of, root, count, fuel });
     Ok(())
 }
 

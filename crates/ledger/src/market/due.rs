@@ -67,7 +67,8 @@ fn stall(ctx: &mut Ctx<'_>, id: &LeaseId) -> Result<(), Reject> {
     {
         lease.status = LeaseStatus::Stalled { since: ctx.env.head.steady, was };
         ctx.store(id, &lease);
-        ctx.emit(Event::LeaseStalled { lease: *id, provider: lease.provider() });
+        let (provider, of) = (lease.provider(), lease.parties());
+        ctx.emit(Event::LeaseStalled { lease: *id, provider, of });
     }
     Ok(())
 }

@@ -109,6 +109,7 @@ impl Books {
         let index = u32::try_from(order.leases.len()).map_err(|_| Reject::Overflow)?;
         let id = LeaseId::derive(order_id, index);
         order.leases.push(id);
+        order.open_leases = up(order.open_leases)?;
         order.missing = order.missing.checked_sub(1).ok_or(Reject::Overflow)?;
         escrow.open_leases = up(escrow.open_leases)?;
         let open_rate = sum(escrow.open_rate.amount_per_hour(), rate.amount_per_hour())?;
@@ -144,6 +145,7 @@ impl Books {
             compensated: Amount::ZERO,
             commitment: None,
             disputes: 0,
+            final_at: None,
             guaranteed_until: offer.offered_until,
             reclaim_notice: interruptible,
             fuel_per_s,
@@ -154,6 +156,8 @@ impl Books {
             lease: id,
             order: *order_id,
             tenant: order.tenant,
+            escrow: order.escrow,
+            job: order.job,
             host,
             rate,
             pledge,
@@ -179,7 +183,8 @@ pub(crate) fn held(ctx: &Ctx<'_>, order: &Order) -> Result<Held, Reject> {
         return Ok(held);
     }
     for id in &order.leases {
-        let lease: Lease = ctx.load(id)?;
+        // One that has left the state is settled.
+        let Some(lease) = ctx.find::<Lease>(id) else { continue };
         if lease.status.is_open() {
             let id = lease.provider();
             let region = ctx.load::<Provider>(&id)?.profile.region;

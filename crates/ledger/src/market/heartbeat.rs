@@ -49,7 +49,7 @@ pub(crate) fn run(ctx: &mut Ctx<'_>, by: &By, leases: &[LeaseId]) -> Result<(), 
         }
         ctx.store(id, &lease);
         if resumed.is_some() {
-            ctx.emit(Event::LeaseResumed { lease: *id, provider: by.signer });
+            ctx.emit(Event::LeaseResumed { lease: *id, provider: by.signer, of: lease.parties() });
         }
     }
     if missed > 0 {

@@ -114,7 +114,8 @@ pub(crate) fn begin_update(ctx: &mut Ctx<'_>, id: &LeaseId) -> Result<(), Reject
         LeaseStatus::Closed { .. } => return Err(Reject::wrong_state("lease", before.name())),
     }
     ctx.store(id, &lease);
-    ctx.emit(Event::LeaseUpdating { lease: *id, provider: lease.provider() });
+    let (provider, of) = (lease.provider(), lease.parties());
+    ctx.emit(Event::LeaseUpdating { lease: *id, provider, of });
     Ok(())
 }
 

@@ -111,6 +111,7 @@ pub use quotes::QuoteBook;
 pub use wake::Wake;
 
 use crate::{
+    archive,
     job::{Verification, draw},
     keys::{self, Listing, Record, Table},
 };
@@ -360,6 +361,8 @@ pub struct Lease {
     /// Until when the tenant may reject it, in steady time: set by the first `LeaseReady` of a
     /// plain lease. What is earned before is withheld.
     pub rejectable_until: Millis,
+    /// Since when nothing can change it, in steady time (see [`crate::archive`]).
+    pub final_at: Option<Millis>,
 }
 
 /// A provider's commitment to its results on a lease.
@@ -401,6 +404,12 @@ impl Record for Lease {
     const KIND: &'static str = "lease";
     const TABLE: Table<LeaseId, Self> = keys::LEASES;
     const LISTING: Listing = Listing::Always;
+
+    archive::leaves!(Lease);
+
+    fn is_final(&self) -> bool {
+        self.status.is_settled() && self.disputes == 0 && self.pledge.is_zero()
+    }
 
     fn entries(&self, key: &LeaseId, emit: &mut dyn FnMut(Vec<u8>)) {
         emit(keys::LEASES_BY_PROVIDER.key(&(self.host.provider, *key)));

@@ -2,7 +2,7 @@
 
 use super::wake::bell;
 use crate::{
-    Reject,
+    Reject, archive,
     keys::{self, Listing, Record, Table},
 };
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -165,6 +165,8 @@ pub struct Order {
     pub fee: Amount,
     /// The leases that it was granted, by index.
     pub leases: Vec<LeaseId>,
+    /// Those of them that are not settled.
+    pub open_leases: u32,
     /// How it was to find its hosts.
     pub mode: Mode,
     /// Whether it opens again for a lease that its provider broke.
@@ -181,6 +183,8 @@ pub struct Order {
     pub rent_part: u32,
     /// All that its escrow was charged for rent and visits, `usd`.
     pub charged: Amount,
+    /// Since when nothing can change it, in steady time (see [`crate::archive`]).
+    pub final_at: Option<Millis>,
 }
 
 impl OrderStatus {
@@ -240,6 +244,12 @@ impl Record for Order {
     const KIND: &'static str = "order";
     const TABLE: Table<OrderId, Self> = keys::ORDERS;
     const LISTING: Listing = Listing::Always;
+
+    archive::leaves!(Order);
+
+    fn is_final(&self) -> bool {
+        !self.status.is_open() && self.open_leases == 0
+    }
 
     fn entries(&self, key: &OrderId, emit: &mut dyn FnMut(Vec<u8>)) {
         emit(keys::ORDERS_BY_TENANT.key(&(self.tenant, *key)));

@@ -82,9 +82,12 @@ pub(crate) fn run(
         rent_until: ctx.env.head.steady,
         rent_part: 0,
         charged: Amount::ZERO,
+        open_leases: 0,
+        final_at: None,
     };
     ctx.store(&id, &order);
-    ctx.emit(Event::OrderPlaced { order: id, tenant: by.signer });
+    let (tenant, escrow, job) = (by.signer, *placed.escrow, placed.job);
+    ctx.emit(Event::OrderPlaced { order: id, tenant, escrow, job });
     Ok(())
 }
 

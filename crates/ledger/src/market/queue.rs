@@ -83,7 +83,7 @@ pub(crate) fn end(ctx: &mut Ctx<'_>, books: &mut Books, status: OrderStatus) -> 
     if let Some(job) = job {
         job.open_orders = down(job.open_orders)?;
     }
-    ctx.emit(Event::OrderEnded { order: *id, status, charged: order.charged });
+    ctx.emit(Event::OrderEnded { order: *id, status, charged: order.charged, of: order.parties() });
     Ok(())
 }
 
@@ -105,7 +105,8 @@ pub(crate) fn open_again(ctx: &mut Ctx<'_>, books: &mut Books, count: u32) -> Re
         if let Some(job) = job {
             job.open_orders = up(job.open_orders)?;
         }
-        ctx.emit(Event::OrderReopened { order: *id, missing: order.missing });
+        let (of, missing) = (order.parties(), order.missing);
+        ctx.emit(Event::OrderReopened { order: *id, of, missing });
     }
     Ok(())
 }

@@ -13,6 +13,7 @@ pub(crate) fn run(ctx: &mut Ctx<'_>, by: &By, id: &LeaseId) -> Result<(), Reject
     if lease.provider() != by.signer {
         return Err(Reject::not_yours("provider"));
     }
+    let (provider, of) = (by.signer, lease.parties());
     let event = match lease.status {
         LeaseStatus::Granted => {
             // Not serving yet: the time since the grant is seen, and not covered.
@@ -20,9 +21,9 @@ pub(crate) fn run(ctx: &mut Ctx<'_>, by: &By, id: &LeaseId) -> Result<(), Reject
             if lease.job.is_none() {
                 lease.rejectable_until = ctx.env.head.steady.after(ctx.env.params.ready_window_ms);
             }
-            Event::LeaseStarted { lease: *id, provider: by.signer }
+            Event::LeaseStarted { lease: *id, provider, of }
         }
-        LeaseStatus::Updating { .. } => Event::LeaseUpdated { lease: *id, provider: by.signer },
+        LeaseStatus::Updating { .. } => Event::LeaseUpdated { lease: *id, provider, of },
         status @ (LeaseStatus::Active
         | LeaseStatus::Stalled { .. }
         | LeaseStatus::Closed { .. }

@@ -27,6 +27,7 @@ pub(crate) fn run(ctx: &mut Ctx<'_>, by: &By, id: &LeaseId) -> Result<(), Reject
     let until = ctx.env.head.steady.after(notice);
     lease.status = LeaseStatus::Reclaiming { until };
     ctx.store(id, &lease);
-    ctx.emit(Event::LeaseReclaiming { lease: *id, provider: by.signer, until });
+    let (provider, of) = (by.signer, lease.parties());
+    ctx.emit(Event::LeaseReclaiming { lease: *id, provider, of, until });
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! The settlement of closed leases: withheld pay is released or forfeited, the pledge is free.
 
-use super::{CloseReason, Lease, LeaseStatus};
+use super::{CloseReason, Lease, LeaseStatus, Order};
 use crate::{
     Event, Reject, bond,
     ctx::{Ctx, down},
@@ -56,6 +56,9 @@ pub(crate) fn finish(ctx: &mut Ctx<'_>, id: &LeaseId, forfeit: bool) -> Result<(
     let mut escrow: Escrow = ctx.load(&lease.escrow)?;
     escrow.open_leases = down(escrow.open_leases)?;
     ctx.store(&lease.escrow, &escrow);
+    let mut order: Order = ctx.load(&lease.order)?;
+    order.open_leases = down(order.open_leases)?;
+    ctx.store(&lease.order, &order);
     if let Some(job_id) = lease.job {
         let mut job: Job = ctx.load(&job_id)?;
         job.open_leases = down(job.open_leases)?;
@@ -64,6 +67,7 @@ pub(crate) fn finish(ctx: &mut Ctx<'_>, id: &LeaseId, forfeit: bool) -> Result<(
     ctx.emit(Event::LeaseSettled {
         lease: *id,
         provider: provider_id,
+        of: lease.parties(),
         paid: lease.paid,
         forfeited,
     });

@@ -38,8 +38,8 @@ fn closed(w: &World, lease: &LeaseId) -> (CloseReason, bool) {
     }
 }
 
-fn ended(order: OrderId, status: OrderStatus) -> Event {
-    Event::OrderEnded { order, status, charged: Amount::ZERO }
+fn ended(w: &World, order: OrderId, status: OrderStatus) -> Event {
+    Event::OrderEnded { order, status, charged: Amount::ZERO, of: w.order(&order).parties() }
 }
 
 #[test]
@@ -51,7 +51,10 @@ fn an_order_is_leased_in_its_block_by_the_cheapest_offer() {
     let order = w.order_for(escrow, None, 1);
     let (receipt, events) = w.ok("ann", order);
     let order = OrderId::derive(&receipt.tx);
-    assert_eq!(receipt.events, [Event::OrderPlaced { order, tenant: id("ann") }]);
+    assert_eq!(
+        receipt.events,
+        [Event::OrderPlaced { order, tenant: id("ann"), escrow, job: None }]
+    );
     assert_eq!(w.order(&order).status, OrderStatus::Leased);
     let lease = w.order(&order).leases[0];
     assert_eq!(lease, LeaseId::derive(&order, 0));
@@ -62,7 +65,8 @@ fn an_order_is_leased_in_its_block_by_the_cheapest_offer() {
     assert_eq!((record.host, record.rate, record.pledge), (host, rate, pledge));
     assert_eq!(record.status, LeaseStatus::Granted);
     let tenant = id("ann");
-    let granted = Event::LeaseGranted { lease, order, tenant, host, rate, pledge };
+    let job = None;
+    let granted = Event::LeaseGranted { lease, order, tenant, escrow, job, host, rate, pledge };
     assert!(events.contains(&granted));
     let quin = w.provider_of("quin");
     assert_eq!((quin.open_leases, quin.conduct.leases), (1, 1));
@@ -158,14 +162,14 @@ fn an_order_expires_or_is_cancelled_once() {
     let order = w.place("ann", act);
     assert_eq!(w.refused("bob", Action::OrderCancel { order }), Reject::not_yours("tenant"));
     let events = w.pass(1, 500);
-    assert_eq!(events, [ended(order, OrderStatus::Expired)]);
+    assert_eq!(events, [ended(&w, order, OrderStatus::Expired)]);
     assert_eq!(w.order(&order).status, OrderStatus::Expired);
     let expired = Reject::wrong_state("order", "expired");
     assert_eq!(w.refused("ann", Action::OrderCancel { order }), expired);
 
     let order = place(&mut w, escrow, thread());
     let (receipt, _) = w.ok("ann", Action::OrderCancel { order });
-    assert_eq!(receipt.events, [ended(order, OrderStatus::Cancelled)]);
+    assert_eq!(receipt.events, [ended(&w, order, OrderStatus::Cancelled)]);
     let cancelled = Reject::wrong_state("order", "cancelled");
     assert_eq!(w.refused("ann", Action::OrderCancel { order }), cancelled);
     assert_eq!((w.escrow(&escrow).open_orders, w.job(&job).open_orders), (0, 0));
@@ -326,6 +330,8 @@ fn a_provider_that_never_gets_ready_loses_the_lease_and_a_part_of_its_pledge() {
     let slashed = Event::Slashed {
         provider: id("pat"),
         lease,
+        of: w.lease(&lease).parties(),
+        reporter: None,
         reason: CloseReason::ProviderNotReady,
         amount,
         compensated: Amount::ZERO,
@@ -346,9 +352,11 @@ fn a_silent_provider_stalls_then_loses_the_lease_and_pays_the_tenant() {
     let lease = w.active("ann", escrow, None);
     w.beat(1_000);
     let events = w.pass(3, 1_000);
-    assert!(!events.contains(&Event::LeaseStalled { lease, provider: id("pat") }));
+    let (provider, of) = (id("pat"), w.lease(&lease).parties());
+    let stalled = Event::LeaseStalled { lease, provider, of };
+    assert!(!events.contains(&stalled));
     let events = w.pass(1, 1);
-    assert_eq!(events, [Event::LeaseStalled { lease, provider: id("pat") }]);
+    assert_eq!(events, [stalled]);
     w.pass(1, 1_000);
     assert!(matches!(w.lease(&lease).status, LeaseStatus::Stalled { .. }));
     let ann = w.usd_of("ann");
@@ -370,7 +378,8 @@ fn a_stalled_lease_resumes_with_a_heartbeat_and_the_gap_unpaid() {
     w.pass(4, 1_000);
     assert!(matches!(w.lease(&lease).status, LeaseStatus::Stalled { .. }));
     let done = w.beat(500);
-    assert_eq!(done.events, [Event::LeaseResumed { lease, provider: id("pat") }]);
+    let (provider, of) = (id("pat"), w.lease(&lease).parties());
+    assert_eq!(done.events, [Event::LeaseResumed { lease, provider, of }]);
     let record = w.lease(&lease);
     assert_eq!((record.status, record.covered), (LeaseStatus::Active, Millis::ZERO));
     w.beat(500);
@@ -459,8 +468,9 @@ fn withheld_pay_is_released_by_acceptance_or_by_the_end_of_the_window() {
         assert_eq!((w.escrow(&escrow).withheld, w.escrow(&escrow).paid), (pay, Amount::ZERO));
         assert_eq!(closed(&w, &lease), (CloseReason::TenantClosed, false));
         if accept {
+            let (provider, of) = (id("pat"), w.lease(&lease).parties());
             let settled =
-                Event::LeaseSettled { lease, provider: id("pat"), paid: pay, forfeited: nanos(0) };
+                Event::LeaseSettled { lease, provider, of, paid: pay, forfeited: nanos(0) };
             assert!(w.ok("ann", Action::ResultAccept { lease }).1.contains(&settled));
             let again = Reject::wrong_state("lease", "settled");
             assert_eq!(w.refused("ann", Action::ResultAccept { lease }), again);

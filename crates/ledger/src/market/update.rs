@@ -8,7 +8,8 @@
 //! | `Extend` | is open, or ended leased | a later deadline; longer guarantees |
 //! | `Manifest` | is open, or ended leased | the new hash; its open leases are updated |
 //!
-//! `Extend` and `Manifest` look at every lease of the order: each beyond the first costs the escrow
+//! `Extend` and `Manifest` look at every lease that the order was granted, those that have left the
+//! state ([`crate::archive`]) included: each beyond the first costs the escrow
 //! one `fee_per_unit`, as if it had been named.
 
 use super::{
@@ -34,6 +35,7 @@ pub(crate) fn run(
     if order.tenant != by.signer {
         return Err(Reject::not_yours("tenant"));
     }
+    let of = order.parties();
     match change {
         OrderChange::Grow { count } => grow(ctx, id, order, *count)?,
         OrderChange::Shrink { leases } => shrink(ctx, id, leases)?,
@@ -41,7 +43,7 @@ pub(crate) fn run(
         OrderChange::Extend { deadline } => extend(ctx, id, order, *deadline)?,
         OrderChange::Manifest { hash } => renew(ctx, id, order, *hash)?,
     }
-    ctx.emit(Event::OrderUpdated { order: *id });
+    ctx.emit(Event::OrderUpdated { order: *id, of });
     Ok(())
 }
 
@@ -117,7 +119,7 @@ fn extend(
     }
     order.deadline = deadline;
     for lease_id in touch_all(ctx, id, order)? {
-        let mut lease: Lease = ctx.load(&lease_id)?;
+        let Some(mut lease) = ctx.find::<Lease>(&lease_id) else { continue };
         let until = standing_until(ctx, &lease);
         if lease.status.is_open() && lease.guaranteed_until < until {
             lease.guaranteed_until = until;
@@ -134,8 +136,8 @@ fn renew(ctx: &mut Ctx<'_>, id: &OrderId, mut order: Order, hash: Hash) -> Resul
     }
     order.manifest = hash;
     for lease_id in touch_all(ctx, id, order)? {
-        let lease: Lease = ctx.load(&lease_id)?;
-        if lease.status.is_open() {
+        let lease: Option<Lease> = ctx.find(&lease_id);
+        if lease.is_some_and(|lease| lease.status.is_open()) {
             begin_update(ctx, &lease_id)?;
         }
     }

@@ -24,6 +24,6 @@ pub(crate) fn run(ctx: &mut Ctx<'_>, by: &By, entry: &UnbondingId) -> Result<(),
     save(ctx, &validator_id, &validator)?;
     keys::remove::<Unbonding>(&mut ctx.scratch, entry);
     ctx.credit(&owner, Asset::Mst, amount)?;
-    ctx.emit(Event::UnstakeClaimed { entry: *entry, owner, amount });
+    ctx.emit(Event::UnstakeClaimed { entry: *entry, owner, validator: validator_id, amount });
     Ok(())
 }

@@ -230,7 +230,8 @@ fn what_unbonds_is_claimed_by_its_owner_after_its_time() {
     assert_eq!(w.refused("ann", act(anns)), Reject::TooEarly { from: until, now });
     w.pass(1, 500);
     let (receipt, _) = w.ok("ann", act(anns));
-    let claimed = Event::UnstakeClaimed { entry: anns, owner: id("ann"), amount: mst(3) };
+    let (owner, validator) = (id("ann"), id("val"));
+    let claimed = Event::UnstakeClaimed { entry: anns, owner, validator, amount: mst(3) };
     assert_eq!(receipt.events, [claimed]);
     w.ok("val", act(own));
     assert_eq!((w.mst_of("ann"), w.mst_of("val")), (mst(9), mst(7)));

@@ -38,6 +38,6 @@ fn a_fixed_script_gives_a_fixed_state() {
     w.ok("ann", Action::EscrowClose { escrow });
     assert_eq!(
         state_root(&w).to_string(),
-        "260b8c1b1c74a86c9f49876854891cbaa60fcdf3ea2664d9ceaf912bbd6bb186"
+        "bf5c8fa9adc68f1ae0eb0560fc9415c34f70947e9a1d12134fee411dd6507045"
     );
 }

@@ -54,6 +54,16 @@ impl Random {
 }
 
 const PROVIDERS: [&str; 3] = ["pat", "quin", "rob"];
+/// Records that left the state, with their tables.
+const LEFT: [(u8, &str); 7] = [
+    (3, "order left"),
+    (4, "lease left"),
+    (5, "escrow left"),
+    (6, "job left"),
+    (7, "dispute left"),
+    (8, "challenge left"),
+    (43, "proposal left"),
+];
 const TENANTS: [&str; 3] = ["ann", "bob", "pat"];
 const COMMITTEE: [&str; 4] = ["val", "eve", "bob", "rob"];
 
@@ -206,7 +216,7 @@ fn by_tenant(w: &World, random: &mut Random, things: &Things) -> Option<(&'stati
             let manifest = hash(2);
             let order =
                 Action::OrderPlace { escrow, job, terms, deadline, manifest, mode, reauction };
-            (owner(w.escrow(&escrow).owner)?, order)
+            (owner(view::escrow(&w.state, &escrow)?.owner)?, order)
         }
         8 => {
             let order = random.pick(&things.orders)?;
@@ -516,6 +526,8 @@ fn run(seed: u64, blocks: u64, kinds: &mut BTreeMap<&'static str, u64>) {
         params.ready_window_ms = defaults.ready_window_ms;
         params.min_charge_ms = defaults.min_charge_ms;
         params.retry_max = 3;
+        params.dispute_timeout_ms = Millis(25_000);
+        params.retention_ms = Millis(68_000);
         params.stake_unbonding_ms = Millis(110_000);
         params.vote_period_ms = Millis(5_000);
         params.vote_delay_ms = Millis(2_000);
@@ -569,7 +581,9 @@ fn run(seed: u64, blocks: u64, kinds: &mut BTreeMap<&'static str, u64>) {
                 }
             })
             .collect();
-        note(kinds, &w.block_of(step, &txs).events);
+        let done = w.block_of(step, &txs);
+        done.events.iter().for_each(crate::event::tests::assert_all_named);
+        note(kinds, &done.events);
         quotes.update(&w.state, &w.changes);
         let asked = terms(&mut random);
         assert_eq!(quotes.explain(&w.state, &asked), view::quote(&w.state, &asked), "{asked:?}");
@@ -581,6 +595,11 @@ fn run(seed: u64, blocks: u64, kinds: &mut BTreeMap<&'static str, u64>) {
         }
     }
     assert!(w.head().now.0 > START + blocks);
+    for (table, left) in LEFT {
+        if w.archive.0.keys().any(|key| key.starts_with(&[1, table])) {
+            *kinds.entry(left).or_default() += 1;
+        }
+    }
 }
 
 #[test]
@@ -652,7 +671,10 @@ fn invariants_hold_after_every_block_of_random_actions() {
         "KeyGranted",
         "KeyRevoked",
         "PolicyChanged",
-    ] {
+    ]
+    .into_iter()
+    .chain(LEFT.map(|(_, left)| left))
+    {
         assert!(kinds.contains_key(kind), "{kind} never happened: {kinds:?}");
     }
 }

@@ -53,6 +53,8 @@ pub(crate) struct World {
     pub(crate) proposer: AccountId,
     /// What the last block wrote.
     pub(crate) changes: Changes,
+    /// What has left the state, as its host keeps it.
+    pub(crate) archive: MemoryState,
     /// Nonces of transactions that were signed and are in no block yet.
     pending: BTreeSet<(AccountId, u64)>,
     /// The same of delegated keys: account, key, nonce.
@@ -97,6 +99,7 @@ impl World {
             chain,
             proposer,
             changes: Changes::default(),
+            archive: MemoryState::default(),
             pending: BTreeSet::new(),
             pending_by_key: BTreeSet::new(),
         }
@@ -180,7 +183,20 @@ impl World {
         self.state.apply(outcome.changes);
         self.pending.clear();
         self.pending_by_key.clear();
-        if let Err(broken) = invariant::check(&self.state) {
+        for (key, value) in outcome.archived {
+            for entry in archive::entries(&key, &value) {
+                self.archive.0.insert(entry, Vec::new());
+            }
+            assert_eq!(self.state.get(&key), None, "what is archived has left the state");
+            let before = self.archive.0.insert(key, value);
+            assert_eq!(before, None, "a record leaves once");
+        }
+        let whole = Changes(
+            self.archive.0.iter().map(|(key, value)| (key.clone(), Some(value.clone()))).collect(),
+        );
+        let checked = invariant::check(&self.state)
+            .and_then(|()| invariant::check_whole(&Scratch::with(&self.state, whole)));
+        if let Err(broken) = checked {
             panic!("after block {}: {broken}", self.head().height);
         }
         Done { results, events }

@@ -31,6 +31,7 @@ fn take_effect(ctx: &mut Ctx<'_>, id: &ProposalId) -> Result<(), Reject> {
         Err(_) => ProposalStatus::Failed,
     };
     ctx.store(id, &proposal);
-    ctx.emit(Event::ProposalChanged { proposal: *id, status: proposal.status });
+    let (proposer, status) = (proposal.proposer, proposal.status);
+    ctx.emit(Event::ProposalChanged { proposal: *id, proposer, status });
     Ok(())
 }

@@ -43,7 +43,10 @@ pub(crate) mod due;
 pub(crate) mod propose;
 pub(crate) mod tally;
 
-use crate::keys::{self, Listing, Record, Table};
+use crate::{
+    archive,
+    keys::{self, Listing, Record, Table},
+};
 use borsh::{BorshDeserialize, BorshSerialize};
 use muster_types::{AccountId, Amount, Millis, ProposalId};
 use serde::{Deserialize, Serialize};
@@ -149,6 +152,8 @@ pub struct Proposal {
     pub votes: u32,
     /// What the vote came to; nothing before it has ended.
     pub tally: Tally,
+    /// Since when nothing can change it, in steady time (see [`crate::archive`]).
+    pub final_at: Option<Millis>,
 }
 
 /// An account's vote on a proposal.
@@ -178,6 +183,15 @@ impl Record for Proposal {
     const KIND: &'static str = "proposal";
     const TABLE: Table<ProposalId, Self> = keys::PROPOSALS;
     const LISTING: Listing = Listing::Always;
+
+    archive::leaves!(Proposal);
+
+    fn is_final(&self) -> bool {
+        match self.status {
+            ProposalStatus::Voting { .. } | ProposalStatus::Passed { .. } => false,
+            ProposalStatus::Rejected | ProposalStatus::Applied | ProposalStatus::Failed => true,
+        }
+    }
 
     fn entries(&self, key: &ProposalId, emit: &mut dyn FnMut(Vec<u8>)) {
         match self.status {

@@ -47,6 +47,7 @@ pub(crate) fn run(
         status: ProposalStatus::Voting { until },
         votes: 0,
         tally: Tally::default(),
+        final_at: None,
     };
     ctx.store(&id, &proposal);
     ctx.emit(Event::ProposalMade { proposal: id, proposer: by.signer, until });

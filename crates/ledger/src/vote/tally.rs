@@ -29,7 +29,8 @@ pub(crate) fn run(ctx: &mut Ctx<'_>, id: &ProposalId) -> Result<(), Reject> {
         keys::remove::<Ballot>(&mut ctx.scratch, &(*id, voter));
     }
     ctx.store(id, &proposal);
-    ctx.emit(Event::ProposalChanged { proposal: *id, status: proposal.status });
+    let (proposer, status) = (proposal.proposer, proposal.status);
+    ctx.emit(Event::ProposalChanged { proposal: *id, proposer, status });
     Ok(())
 }
 

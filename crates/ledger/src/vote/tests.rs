@@ -164,7 +164,8 @@ fn votes_weigh_stake_and_delegators_override_their_validators() {
         let status =
             if passes { ProposalStatus::Passed { effective_at } } else { ProposalStatus::Rejected };
         assert_eq!(record.status, status, "row {index}");
-        assert_eq!(events, [Event::ProposalChanged { proposal, status }]);
+        let proposer = record.proposer;
+        assert_eq!(events, [Event::ProposalChanged { proposal, proposer, status }]);
         assert!(view::ballots(&w.state, &proposal).is_empty());
         assert_eq!(view::params(&w.state).visit_max, 1_024);
     }
@@ -236,7 +237,8 @@ fn what_passed_takes_effect_exactly_after_the_delay() {
     w.pass_until(Millis(effective_at.0 - 1));
     assert_eq!(view::params(&w.state).visit_max, 1_024);
     let events = w.pass(1, 1);
-    let applied = Event::ProposalChanged { proposal, status: ProposalStatus::Applied };
+    let (proposer, status) = (id("val"), ProposalStatus::Applied);
+    let applied = Event::ProposalChanged { proposal, proposer, status };
     assert_eq!(events, [applied]);
     let params = view::params(&w.state);
     assert_eq!((params.visit_max, params.retry_max), (7, 9));

@@ -258,7 +258,8 @@ fn nanos(money: &crate::model::Money) -> u128 {
 #[test]
 fn some_of_the_sequences_slash_stake_pay_rewards_and_pass_proposals() {
     let seen = |model: &Model| {
-        let stage = |stage| model.proposals.iter().any(|one| one.stage == stage);
+        let all = || model.proposals.iter().chain(model.past.proposals.iter());
+        let stage = |stage| all().any(|one| one.stage == stage);
         let stakers = &model.stakes.stakers;
         [
             stage(Stage::Applied) && stage(Stage::Rejected),

@@ -54,6 +54,8 @@ pub struct Executed {
     pub receipts: Vec<Receipt>,
     /// What happened at the block's end.
     pub events: Vec<Event>,
+    /// The records that left the state, as they last stood: storage key and value.
+    pub archived: Vec<(Vec<u8>, Vec<u8>)>,
     /// What the block wrote, derived indexes included.
     pub changes: Changes,
 }

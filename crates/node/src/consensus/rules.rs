@@ -178,8 +178,8 @@ pub(crate) fn execute(state: &dyn State, block: &Block) -> Result<Executed, Bloc
 }
 
 fn executed(txs: Vec<Tx>, outcome: BlockOutcome) -> Executed {
-    let BlockOutcome { changes, receipts, events, .. } = outcome;
-    Executed { txs, receipts, events, changes }
+    let BlockOutcome { changes, receipts, events, archived, event_root: _ } = outcome;
+    Executed { txs, receipts, events, archived, changes }
 }
 
 /// A block's body as its proposer puts it together.

@@ -45,6 +45,9 @@ pub(super) const BUFFER: NonZeroUsize = NZUsize!(64 * 1024);
 pub(super) const EPOCH: NonZeroU64 = NonZeroU64::MAX;
 /// Items in each file of an archive.
 pub(super) const SECTION: NonZeroU64 = NZU64!(4_096);
+/// Views in each file of the blocks that are not known to be final. Files go as a whole, and a
+/// start reads what is left in them, so they hold no more than is kept of the past anyway.
+const VIEWS_PER_FILE: NonZeroU64 = NZU64!(64);
 /// Bytes of blocks in each file of an archive.
 const ARCHIVE_FILE_BYTES: u64 = 64 * 1024 * 1024;
 /// Operations in each file of the state's log; files that only hold overwritten values go.
@@ -181,7 +184,7 @@ pub(super) fn marshal<S: ConsensusScheme>(
         partition_prefix: stack.prefix.clone(),
         mailbox_size: MAILBOX,
         view_retention: ViewDelta::new(64),
-        prunable_items_per_section: SECTION,
+        prunable_items_per_section: VIEWS_PER_FILE,
         page_cache,
         replay_buffer: BUFFER,
         key_write_buffer: BUFFER,

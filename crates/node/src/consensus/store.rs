@@ -23,24 +23,28 @@ use commonware_glue::stateful::db::{
 use commonware_parallel::Sequential;
 use commonware_runtime::{BufMut, Spawner};
 use commonware_storage::{
-    Context as StorageContext, mmr,
+    Context as StorageContext,
+    mmr::{self, Location},
     qmdb::{
         Error as StoreError,
+        any::ordered::{Operation, Update},
         current::{VariableConfig, ordered::variable},
         sync::Target,
     },
     translator::EightCap,
 };
-use commonware_utils::channel::ring;
-use futures::{TryStreamExt as _, future::BoxFuture};
+use commonware_utils::{NZU64, bitmap::Readable as _, channel::ring};
+use futures::future::BoxFuture;
 use muster_ledger::{Changes, MemoryState, keys, rebuild_derived};
 use muster_types::Hash;
-use std::sync::Arc;
+use std::{num::NonZeroU64, sync::Arc};
 
 /// The longest state key, in bytes.
 pub(crate) const MAX_KEY_BYTES: usize = 1024;
 /// The longest state value, in bytes.
 pub(crate) const MAX_VALUE_BYTES: usize = 1024 * 1024;
+/// How many operations of the log are read at a time to fill the resident state.
+const LOAD_OPS: NonZeroU64 = NZU64!(1 << 12);
 
 /// The authenticated store.
 pub(crate) type Store<E> =
@@ -249,11 +253,20 @@ impl<E: StorageContext + Spawner> Ledger<E> {
             return; // Nothing committed yet: the resident state is that of genesis.
         };
         let mut state = MemoryState::default();
-        let mut entries = std::pin::pin!(store.stream_range(..));
-        while let Some((_, record)) =
-            entries.try_next().await.expect("the state store cannot be read")
-        {
-            state.0.insert(record.key.to_vec(), record.value.to_vec());
+        // The log is read forward, and from the first write on that still stands: looking up one
+        // key after the other would read it at as many places.
+        let standing: Vec<u64> = store.bitmap().ones_iter_from(0).collect();
+        let (mut standing, end) = (standing.into_iter().peekable(), store.bounds().end);
+        while let Some(start) = standing.peek().copied() {
+            let part = store.ops_historical_proof(end, Location::new(start), LOAD_OPS).await;
+            let (_, part) = part.expect("the state store cannot be read");
+            for (location, operation) in (start..).zip(part) {
+                if standing.next_if_eq(&location).is_some()
+                    && let Operation::Update(Update { value: record, .. }) = operation
+                {
+                    state.0.insert(record.key.to_vec(), record.value.to_vec());
+                }
+            }
         }
         let derived = rebuild_derived(&state);
         state.apply(derived);

@@ -1,14 +1,20 @@
 //! `/v1/events`: the event stream. First what is on disk from the asked height on, then live;
-//! a listener that falls behind is fed from disk again, so that nothing is skipped.
+//! a listener that falls behind is fed from disk again, so that nothing is skipped. Asked for one
+//! subject, it answers with a page of that subject's events instead.
 
-use super::{App, Shared};
-use crate::history::{BlockRecord, HistoryError};
+use super::{App, Problem, Shared, parse};
+use crate::history::{BlockRecord, HistoryError, Place};
 use axum::{
+    Json,
     extract::{Query, State},
-    response::sse::{Event as SseEvent, KeepAlive, Sse},
+    response::{
+        IntoResponse as _, Response,
+        sse::{Event as SseEvent, KeepAlive, Sse},
+    },
 };
 use futures::{Stream, stream};
-use muster_api::views::BlockEvents;
+use muster_api::views::{ApiError, BlockEvents, EVENTS_MAX, EventEntry, EventPage, Subject};
+use muster_types::HostId;
 use serde::Deserialize;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::broadcast::{Receiver, error::RecvError};
@@ -22,9 +28,105 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
 }
 
 #[derive(Deserialize, IntoParams)]
-struct From {
-    /// The first block wanted; without it, the next one.
+struct Wanted {
+    /// Of the stream: the first block wanted; without it, the next one.
     from: Option<u64>,
+    /// Only what concerns this account, in whatever part.
+    account: Option<String>,
+    /// Only what concerns this provider.
+    provider: Option<String>,
+    /// Only what concerns this validator.
+    validator: Option<String>,
+    /// Only what concerns this provider's host number `index`.
+    host: Option<String>,
+    /// With `host`.
+    index: Option<u32>,
+    /// Only what concerns this order.
+    order: Option<String>,
+    /// Only what concerns this lease.
+    lease: Option<String>,
+    /// Only what concerns this escrow.
+    escrow: Option<String>,
+    /// Only what concerns this job.
+    job: Option<String>,
+    /// Only what concerns this dispute or challenge.
+    dispute: Option<String>,
+    /// Only what concerns this proposal.
+    proposal: Option<String>,
+    /// Of a page: after this cursor, the `next` of the page before.
+    after: Option<String>,
+    /// Of a page: at most so many events, and never more than 1,000.
+    limit: Option<usize>,
+}
+
+impl Wanted {
+    /// The subject that is named, if any.
+    fn subject(&self) -> Result<Option<Subject>, Problem> {
+        let mut named = Vec::new();
+        if let Some(id) = &self.account {
+            named.push(Subject::Account(parse(id)?));
+        }
+        if let Some(id) = &self.provider {
+            named.push(Subject::Provider(parse(id)?));
+        }
+        if let Some(id) = &self.validator {
+            named.push(Subject::Validator(parse(id)?));
+        }
+        if let Some(id) = &self.host {
+            let index = self.index.ok_or_else(|| Problem::malformed("`host` needs `index`"))?;
+            named.push(Subject::Host(HostId { provider: parse(id)?, index }));
+        }
+        if let Some(id) = &self.order {
+            named.push(Subject::Order(parse(id)?));
+        }
+        if let Some(id) = &self.lease {
+            named.push(Subject::Lease(parse(id)?));
+        }
+        if let Some(id) = &self.escrow {
+            named.push(Subject::Escrow(parse(id)?));
+        }
+        if let Some(id) = &self.job {
+            named.push(Subject::Job(parse(id)?));
+        }
+        if let Some(id) = &self.dispute {
+            named.push(Subject::Dispute(parse(id)?));
+        }
+        if let Some(id) = &self.proposal {
+            named.push(Subject::Proposal(parse(id)?));
+        }
+        match named[..] {
+            [] => Ok(None),
+            [subject] => Ok(Some(subject)),
+            _ => Err(Problem::malformed("name one subject: ask for each by itself")),
+        }
+    }
+
+    fn after(&self) -> Result<Option<Place>, Problem> {
+        let Some(text) = &self.after else { return Ok(None) };
+        let place = text
+            .split_once('-')
+            .and_then(|(height, position)| Some((height.parse().ok()?, position.parse().ok()?)));
+        place.map(Some).ok_or_else(|| Problem::malformed("`after` is no cursor of a page"))
+    }
+}
+
+/// The events of one subject, as far as the state after them can be read.
+fn page(app: &Shared, subject: &Subject, wanted: &Wanted) -> Result<EventPage, Problem> {
+    let limit = wanted.limit.unwrap_or(EVENTS_MAX).clamp(1, EVENTS_MAX);
+    let last = app.consensus.head().height;
+    let found = app.history.events_of(subject, wanted.after()?, last, limit);
+    let found = found.map_err(|error| Problem::internal(&error))?;
+    let events: Vec<EventEntry> = found
+        .into_iter()
+        .map(|found| EventEntry {
+            height: found.place.0,
+            position: found.place.1,
+            now: found.now,
+            event: found.event,
+        })
+        .collect();
+    let next = events.last().filter(|_| events.len() == limit).map(EventEntry::cursor);
+    Ok(EventPage { events, next })
 }
 
 /// Where one listener stands.
@@ -69,21 +171,36 @@ impl Cursor {
     }
 }
 
-/// Final blocks' events, in order and without gaps: each `data` is a `BlockEvents`.
+/// Final blocks' events, in order and without gaps: a stream whose every `data` is a
+/// `BlockEvents`. With a subject named: a page of the events that concern it, oldest first.
 #[utoipa::path(
     get,
     path = "/v1/events",
-    params(From),
-    responses((status = 200, description = "server-sent events", body = BlockEvents))
+    params(Wanted),
+    responses(
+        (
+            status = 200,
+            description = "server-sent events; with a subject, a page",
+            content((BlockEvents = "text/event-stream"), (EventPage = "application/json"))
+        ),
+        (status = 400, body = ApiError)
+    )
 )]
-async fn events(
-    State(app): App,
-    Query(from): Query<From>,
+async fn events(State(app): App, Query(wanted): Query<Wanted>) -> Result<Response, Problem> {
+    match wanted.subject()? {
+        Some(subject) => Ok(Json(page(&app, &subject, &wanted)?).into_response()),
+        None => Ok(follow(app, wanted.from).into_response()),
+    }
+}
+
+fn follow(
+    app: Arc<Shared>,
+    from: Option<u64>,
 ) -> Sse<impl Stream<Item = Result<SseEvent, axum::Error>>> {
     // Listen first, then look at the head: what is final in between is in both, and sent once.
     let live = app.history.listen();
     let disk_end = app.consensus.head().height.saturating_add(1);
-    let next = from.from.unwrap_or(disk_end);
+    let next = from.unwrap_or(disk_end);
     let cursor = Cursor { app, live, next, disk_end };
     let stream = stream::unfold(cursor, |mut cursor| async move {
         let block = cursor.next_block().await?;

@@ -5,7 +5,10 @@
 
 mod blocks;
 mod events;
+mod lists;
 mod records;
+#[cfg(test)]
+mod tests;
 mod transactions;
 
 use crate::{consensus::Consensus, history::History};
@@ -18,8 +21,8 @@ use axum::{
 };
 use muster_api::views::{ApiError, Status};
 use muster_ledger::{Genesis, view};
-use muster_types::MAX_TX_BYTES;
-use std::sync::Arc;
+use muster_types::{MAX_TX_BYTES, ParseIdError};
+use std::{str::FromStr, sync::Arc};
 use tokio_util::sync::CancellationToken;
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -63,6 +66,11 @@ impl Problem {
     }
 }
 
+/// An id in a request.
+fn parse<I: FromStr<Err = ParseIdError>>(text: &str) -> Result<I, Problem> {
+    text.parse().map_err(|error: ParseIdError| Problem::malformed(error.to_string()))
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         (self.0, Json(self.1)).into_response()
@@ -81,6 +89,7 @@ fn parts() -> OpenApiRouter<Arc<Shared>> {
     OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(status))
         .merge(records::routes())
+        .merge(lists::routes())
         .merge(transactions::routes())
         .merge(blocks::routes())
         .merge(events::routes())

@@ -1,26 +1,18 @@
 //! `/v1/accounts`, `/v1/providers` and the other records of the ledger; quotes.
 
-use super::{App, Problem, Shared};
+use super::{App, Problem, Shared, parse};
 use axum::{
     Json,
-    extract::{Path, Query, State, rejection::JsonRejection},
+    extract::{Path, State, rejection::JsonRejection},
 };
 use muster_api::views::{
-    Account, ApiError, Dispute, Escrow, Explanation, HostView, Invariants, Job, Lease, Named,
-    Order, ProviderView, Terms,
+    Account, ApiError, Dispute, Escrow, Explanation, HostView, Invariants, Job, LIST_MAX, Lease,
+    Named, Order, ProviderView, Terms,
 };
 use muster_ledger::{State as LedgerState, invariant, provider::Provider, view};
 use muster_types::{AccountId, DisputeId, EscrowId, JobId, LeaseId, OrderId, ParseIdError};
-use serde::Deserialize;
 use std::{str::FromStr, sync::Arc};
-use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
-
-type Jobs = Vec<Named<JobId, Job>>;
-type Leases = Vec<Named<LeaseId, Lease>>;
-
-/// The most records that one list carries.
-const MAX_LIST: usize = 10_000;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
     OpenApiRouter::new()
@@ -32,28 +24,29 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
         .routes(routes!(job))
         .routes(routes!(lease))
         .routes(routes!(dispute))
-        .routes(routes!(jobs))
-        .routes(routes!(leases))
-        .routes(routes!(disputes))
         .routes(routes!(quote))
         .routes(routes!(invariants))
 }
 
-fn parse<I: FromStr<Err = ParseIdError>>(text: &str) -> Result<I, Problem> {
-    text.parse().map_err(|error: ParseIdError| Problem::malformed(error.to_string()))
-}
-
+/// A record, from the state or from what has left it.
 fn look_up<I, T>(
     app: &Shared,
     kind: &str,
     text: &str,
-    read: impl FnOnce(&dyn LedgerState, &I) -> Option<T>,
+    read: impl Fn(&dyn LedgerState, &I) -> Option<T>,
 ) -> Result<Json<Named<I, T>>, Problem>
 where
     I: FromStr<Err = ParseIdError>,
 {
     let id: I = parse(text)?;
-    let found = app.consensus.read(|state, _| read(state, &id));
+    // In this order: what leaves the state in between is in the history by then.
+    let found = match app.consensus.read(|state, _| read(state, &id)) {
+        Some(record) => Some(record),
+        None => {
+            let kept = app.history.archive(|kept| read(kept, &id));
+            kept.map_err(|error| Problem::internal(&error))?
+        }
+    };
     found.map(|record| Json(Named { id, record })).ok_or_else(|| Problem::not_found(kind))
 }
 
@@ -83,7 +76,7 @@ async fn providers(State(app): App) -> Json<Vec<ProviderView>> {
     Json(app.consensus.read(|state, _| {
         view::providers(state)
             .into_iter()
-            .take(MAX_LIST)
+            .take(LIST_MAX)
             .map(|(id, record)| provider_view(state, id, record))
             .collect()
     }))
@@ -163,76 +156,6 @@ async fn dispute(
     Path(id): Path<String>,
 ) -> Result<Json<Named<DisputeId, Dispute>>, Problem> {
     look_up(&app, "dispute", &id, view::dispute)
-}
-
-#[derive(Deserialize, IntoParams)]
-struct JobsOf {
-    /// Whose jobs.
-    tenant: String,
-}
-
-/// A tenant's jobs.
-#[utoipa::path(
-    get,
-    path = "/v1/jobs",
-    params(JobsOf),
-    responses((status = 200, body = Jobs))
-)]
-async fn jobs(State(app): App, Query(query): Query<JobsOf>) -> Result<Json<Jobs>, Problem> {
-    let tenant = parse(&query.tenant)?;
-    Ok(Json(app.consensus.read(|state, _| {
-        let jobs = view::jobs_of_tenant(state, &tenant).into_iter().take(MAX_LIST);
-        jobs.map(|(id, record)| Named { id, record }).collect()
-    })))
-}
-
-#[derive(Deserialize, IntoParams)]
-struct LeasesOf {
-    /// Of this provider.
-    provider: Option<String>,
-    /// Of this tenant.
-    tenant: Option<String>,
-    /// Of this job.
-    job: Option<String>,
-    /// Only those that are not closed.
-    #[serde(default)]
-    open: bool,
-}
-
-/// Leases of a provider, a tenant or a job: name exactly one.
-#[utoipa::path(
-    get,
-    path = "/v1/leases",
-    params(LeasesOf),
-    responses((status = 200, body = Leases), (status = 400, body = ApiError))
-)]
-async fn leases(State(app): App, Query(query): Query<LeasesOf>) -> Result<Json<Leases>, Problem> {
-    let found = match (&query.provider, &query.tenant, &query.job) {
-        (Some(provider), None, None) => {
-            let id = parse(provider)?;
-            app.consensus.read(|state, _| view::leases_of_provider(state, &id))
-        }
-        (None, Some(tenant), None) => {
-            let id = parse(tenant)?;
-            app.consensus.read(|state, _| view::leases_of_tenant(state, &id))
-        }
-        (None, None, Some(job)) => {
-            let id = parse(job)?;
-            app.consensus.read(|state, _| view::leases_of_job(state, &id))
-        }
-        _ => return Err(Problem::malformed("name exactly one of provider, tenant, job")),
-    };
-    let wanted = found.into_iter().filter(|(_, lease)| !query.open || lease.status.is_open());
-    Ok(Json(wanted.take(MAX_LIST).map(|(id, record)| Named { id, record }).collect()))
-}
-
-/// The disputes that are still open.
-#[utoipa::path(get, path = "/v1/disputes", responses((status = 200, body = Vec<Object>)))]
-async fn disputes(State(app): App) -> Json<Vec<Named<DisputeId, Dispute>>> {
-    Json(app.consensus.read(|state, _| {
-        let open = view::open_disputes(state).into_iter().take(MAX_LIST);
-        open.map(|(id, record)| Named { id, record }).collect()
-    }))
 }
 
 /// What the market would do with these terms now, and why.

@@ -6,6 +6,7 @@ use crate::{
     bond::slash::{self, Division},
     ctx::{Ctx, down, sum},
     dispute::verdict::punish,
+    event::Contest,
     market::{Lease, settled},
 };
 use muster_types::{Amount, Asset, DisputeId};
@@ -76,13 +77,8 @@ fn end(
         supply.usd.burned = sum(supply.usd.burned, burned)?;
         Ok(())
     })?;
-    ctx.emit(Event::ChallengeClosed {
-        dispute: *id,
-        lease: challenge.lease,
-        status,
-        returned,
-        compensated,
-        burned,
-    });
+    let of = Contest::of(ctx, &challenge)?;
+    let closed = Event::ChallengeClosed { dispute: *id, of, status, returned, compensated, burned };
+    ctx.emit(closed);
     Ok(())
 }

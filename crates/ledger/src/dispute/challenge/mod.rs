@@ -44,8 +44,9 @@ pub(crate) mod reveal;
 pub(crate) mod vote;
 
 use crate::{
-    Event, Reject,
+    Event, Reject, archive,
     ctx::Ctx,
+    event::Contest,
     keys::{self, Listing, Record, Table},
 };
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -158,6 +159,8 @@ pub struct Challenge {
     pub votes: Vec<StepVote>,
     /// When the clock of whose turn it is, or the time for the vote, runs out (steady time).
     pub deadline: Millis,
+    /// Since when nothing can change it, in steady time (see [`crate::archive`]).
+    pub final_at: Option<Millis>,
 }
 
 impl ChallengeStatus {
@@ -199,7 +202,7 @@ impl Challenge {
 }
 
 /// Begins the turn that the game says, and stores the challenge.
-fn begin_turn(ctx: &mut Ctx<'_>, id: &DisputeId, mut challenge: Challenge) {
+fn begin_turn(ctx: &mut Ctx<'_>, id: &DisputeId, mut challenge: Challenge) -> Result<(), Reject> {
     let (status, time) = match challenge.game.turn() {
         Turn::Provider => {
             (ChallengeStatus::Bisecting { turn: Side::Provider }, challenge.clocks.provider)
@@ -213,9 +216,10 @@ fn begin_turn(ctx: &mut Ctx<'_>, id: &DisputeId, mut challenge: Challenge) {
     challenge.deadline = ctx.env.head.steady.after(time);
     ctx.store(id, &challenge);
     if let Some(step) = challenge.game.step() {
-        let lease = challenge.lease;
-        ctx.emit(Event::StepCalled { dispute: *id, lease, step: step.index });
+        let of = Contest::of(ctx, &challenge)?;
+        ctx.emit(Event::StepCalled { dispute: *id, of, step: step.index });
     }
+    Ok(())
 }
 
 /// A refusal by the game.
@@ -232,6 +236,12 @@ impl Record for Challenge {
     const KIND: &'static str = "challenge";
     const TABLE: Table<DisputeId, Self> = keys::CHALLENGES;
     const LISTING: Listing = Listing::Always;
+
+    archive::leaves!(Challenge);
+
+    fn is_final(&self) -> bool {
+        !self.status.is_open()
+    }
 
     fn entries(&self, key: &DisputeId, emit: &mut dyn FnMut(Vec<u8>)) {
         emit(keys::CHALLENGES_BY_LEASE.key(&(self.lease, *key)));

@@ -5,6 +5,7 @@ use crate::{
     Event, Reject,
     ctx::{By, Ctx, up},
     dispute::open::can_be_challenged,
+    event::Contest,
     job::{Job, Verification},
     limits,
     market::Lease,
@@ -61,9 +62,9 @@ pub(crate) fn run(
         status: ChallengeStatus::Bisecting { turn: Side::Provider },
         votes: Vec::new(),
         deadline: Millis::ZERO,
+        final_at: None,
     };
-    let challenger = by.signer;
-    ctx.emit(Event::ChallengeOpened { dispute: id, lease: *lease_id, challenger, bond });
-    begin_turn(ctx, &id, challenge);
-    Ok(())
+    let of = Contest::of(ctx, &challenge)?;
+    ctx.emit(Event::ChallengeOpened { dispute: id, of, bond });
+    begin_turn(ctx, &id, challenge)
 }

@@ -4,6 +4,7 @@ use super::{Challenge, ChallengeStatus, Side, begin_turn, end, refused};
 use crate::{
     Event, Reject,
     ctx::{By, Ctx},
+    event::Contest,
     market::Lease,
 };
 use muster_types::DisputeId;
@@ -21,7 +22,7 @@ pub(crate) fn run(ctx: &mut Ctx<'_>, by: &By, id: &DisputeId, segment: u32) -> R
     challenge.game.pick(segment).map_err(refused)?;
     challenge.stop_clock(ctx.env.head.steady);
     let (lo, hi) = challenge.game.segment();
-    ctx.emit(Event::BisectPicked { dispute: *id, lease: challenge.lease, lo, hi });
-    begin_turn(ctx, id, challenge);
-    Ok(())
+    let of = Contest::of(ctx, &challenge)?;
+    ctx.emit(Event::BisectPicked { dispute: *id, of, lo, hi });
+    begin_turn(ctx, id, challenge)
 }

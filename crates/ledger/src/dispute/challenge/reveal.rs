@@ -4,6 +4,7 @@ use super::{Challenge, ChallengeStatus, Side, begin_turn, end, refused};
 use crate::{
     Event, Reject,
     ctx::{By, Ctx, sum},
+    event::Contest,
     job::Job,
     market::Lease,
 };
@@ -40,11 +41,11 @@ pub(crate) fn run(
     }
     challenge.costs = sum(challenge.costs, by.fee)?;
     challenge.stop_clock(ctx.env.head.steady);
-    ctx.emit(Event::BisectRevealed { dispute: *id, lease: challenge.lease });
+    let of = Contest::of(ctx, &challenge)?;
+    ctx.emit(Event::BisectRevealed { dispute: *id, of });
     if is_first && commitment.last == Some(challenge.last) {
         ctx.store(id, &challenge);
         return end::void(ctx, id);
     }
-    begin_turn(ctx, id, challenge);
-    Ok(())
+    begin_turn(ctx, id, challenge)
 }

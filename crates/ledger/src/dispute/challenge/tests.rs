@@ -1,6 +1,7 @@
 use super::*;
 use crate::{
     Action, Params, Receipt,
+    event::Contest,
     market::{CloseReason, LeaseStatus},
     tests::{
         World,
@@ -58,6 +59,13 @@ impl Case {
 
     fn open_act(&self, last: Hash) -> Action {
         Action::ChallengeOpen { lease: self.lease, last, evidence: "there".into() }
+    }
+
+    /// What an event of a challenge of `who`'s names beside it.
+    fn contest(&self, who: &str) -> Contest {
+        let record = self.w.lease(&self.lease);
+        let (provider, of) = (record.provider(), record.parties());
+        Contest { lease: self.lease, provider, challenger: id(who), of }
     }
 
     /// `who` says how the chain really ends.
@@ -140,7 +148,8 @@ fn a_wrong_step_is_found_and_costs_the_provider_pay_and_pledge() {
     let (receipt, events) = c.w.ok("eve", act);
     let dispute = DisputeId::derive(&receipt.tx);
     let (lease, bond) = (c.lease, usd(5));
-    let opened = Event::ChallengeOpened { dispute, lease, challenger: id("eve"), bond };
+    let of = c.contest("eve");
+    let opened = Event::ChallengeOpened { dispute, of, bond };
     assert!(events.contains(&opened));
     assert_eq!((c.status(dispute), c.w.lease(&lease).disputes), (PROVIDER, 1));
     assert_eq!(c.w.usd_of("eve"), eve.checked_sub(bond).unwrap());
@@ -149,26 +158,26 @@ fn a_wrong_step_is_found_and_costs_the_provider_pay_and_pledge() {
 
     let act = c.reveal_act(dispute);
     let (_, events) = c.w.ok("pat", act);
-    assert!(events.contains(&Event::BisectRevealed { dispute, lease }));
+    assert!(events.contains(&Event::BisectRevealed { dispute, of }));
     assert_eq!(c.status(dispute), CHALLENGER);
     assert_eq!(c.w.lease(&lease).commitment.unwrap().last, Some(c.run.state(4)));
     // State 2 is right still.
     let (_, events) = c.w.ok("eve", Action::BisectPick { dispute, segment: 1 });
-    assert!(events.contains(&Event::BisectPicked { dispute, lease, lo: 2, hi: 4 }));
+    assert!(events.contains(&Event::BisectPicked { dispute, of, lo: 2, hi: 4 }));
     assert_eq!(c.status(dispute), PROVIDER);
     c.reveal(dispute);
     let (_, events) = c.w.ok("eve", Action::BisectPick { dispute, segment: 0 });
-    assert!(events.contains(&Event::StepCalled { dispute, lease, step: 2 }));
+    assert!(events.contains(&Event::StepCalled { dispute, of, step: 2 }));
     assert_eq!(c.status(dispute), ChallengeStatus::Voting);
 
     let events = c.judge(dispute);
-    assert!(events.contains(&Event::StepVoted { dispute, lease, validator: id("val") }));
+    assert!(events.contains(&Event::StepVoted { dispute, of, validator: id("val") }));
     let status = judged(Side::Provider);
     assert_eq!((c.status(dispute), c.w.challenge(&dispute).bond), (status, Amount::ZERO));
     let nothing = Amount::ZERO;
     let closed = Event::ChallengeClosed {
         dispute,
-        lease,
+        of,
         status,
         returned: bond,
         compensated: nothing,
@@ -184,6 +193,8 @@ fn a_wrong_step_is_found_and_costs_the_provider_pay_and_pledge() {
     let slashed = Event::Slashed {
         provider: id("pat"),
         lease,
+        of: of.of,
+        reporter: Some(id("eve")),
         reason: CloseReason::ProviderFraud,
         amount,
         compensated: record.accrued,
@@ -226,7 +237,7 @@ fn a_challenger_that_was_wrong_pays_the_providers_moves_and_the_rest_burns() {
         let compensated = costs.min(at_most);
         let closed = Event::ChallengeClosed {
             dispute,
-            lease: c.lease,
+            of: c.contest("eve"),
             status: judged(Side::Challenger),
             returned: Amount::ZERO,
             compensated,

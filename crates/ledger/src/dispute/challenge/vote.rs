@@ -5,6 +5,7 @@ use crate::{
     Event, Reject,
     ctx::{By, Ctx},
     dispute::vote::is_two_thirds,
+    event::Contest,
     keys,
 };
 use muster_types::DisputeId;
@@ -26,7 +27,8 @@ pub(crate) fn run(
     }
     challenge.votes.push(StepVote { validator: by.signer, finding });
     ctx.store(id, &challenge);
-    ctx.emit(Event::StepVoted { dispute: *id, lease: challenge.lease, validator: by.signer });
+    let of = Contest::of(ctx, &challenge)?;
+    ctx.emit(Event::StepVoted { dispute: *id, of, validator: by.signer });
     let agreed = challenge.votes.iter().filter(|vote| vote.finding == finding).count();
     if !is_two_thirds(agreed, validators.len()) {
         return Ok(());

@@ -118,7 +118,8 @@ fn a_commitment_is_made_final_by_the_beacon_of_the_second_block_after_it() {
     assert_eq!(w.refused("pat", commit(lease, 3, 8)), Reject::Duplicate);
     let beacon = w.context(500).beacon;
     let events = w.pass(1, 500);
-    assert!(events.contains(&Event::CommitmentDrawn { lease, beacon }));
+    let (provider, of) = (id("pat"), w.lease(&lease).parties());
+    assert!(events.contains(&Event::CommitmentDrawn { lease, provider, of, beacon }));
     assert_eq!(made(&w).draw, Some(Draw { beacon, steady: w.head().steady }));
     assert_eq!(w.head().height, first + 3);
     assert_eq!(w.refused("pat", commit(lease, 3, 8)), Reject::Duplicate);

@@ -274,7 +274,8 @@ fn a_tenant_picks_within_its_window() {
     assert_eq!(w.refused("ann", accept(&[quin])), Reject::wrong_state("order", "open"));
     let events = w.pass(4, STEP);
     let OrderStatus::Picking { until } = w.order(&order).status else { panic!("{events:?}") };
-    assert_eq!(events, [Event::OrderPicking { order, until }]);
+    let of = w.order(&order).parties();
+    assert_eq!(events, [Event::OrderPicking { order, of, until }]);
     assert_eq!(w.escrow(&escrow).open_orders, 1);
     let table = [
         ("bob", accept(&[quin]), Reject::not_yours("tenant")),

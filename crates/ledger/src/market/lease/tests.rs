@@ -201,7 +201,8 @@ fn a_new_manifest_moves_a_lease_by_its_table() {
     ];
     for (state, after) in table {
         let mut c = lease_in(state);
-        let updating = Event::LeaseUpdating { lease: c.lease, provider: id("pat") };
+        let (lease, of) = (c.lease, c.record().parties());
+        let updating = Event::LeaseUpdating { lease, provider: id("pat"), of };
         assert_eq!(c.update(), Ok(vec![updating]), "{state}");
         assert_eq!(c.record().status, after(since(&c)), "{state}");
     }
@@ -220,7 +221,8 @@ fn an_update_is_paid_and_taken_up_in_time_or_the_lease_is_lost() {
     c.beats(30, 1_000);
     assert_eq!(c.record().accrued, nanos(30_000_000), "served and paid all the while");
     let done = c.w.block(1, vec![("pat", Action::LeaseReady { lease: c.lease })]);
-    let updated = Event::LeaseUpdated { lease: c.lease, provider: id("pat") };
+    let (lease, of) = (c.lease, c.record().parties());
+    let updated = Event::LeaseUpdated { lease, provider: id("pat"), of };
     assert_eq!(done.events, [updated]);
     assert_eq!(c.record().status, LeaseStatus::Active);
     c.update().unwrap();
@@ -275,7 +277,8 @@ fn a_reclaimed_lease_is_paid_until_its_notice_ends_and_is_nobodys_fault() {
     let lease = c.lease;
     let done = c.w.block(1, vec![("pat", Action::LeaseReclaim { lease })]);
     let until = c.w.head().steady.after(NOTICE);
-    assert_eq!(done.events, [Event::LeaseReclaiming { lease, provider: id("pat"), until }]);
+    let (provider, of) = (id("pat"), c.record().parties());
+    assert_eq!(done.events, [Event::LeaseReclaiming { lease, provider, of, until }]);
     assert_eq!(c.record().status, LeaseStatus::Reclaiming { until });
     c.beats(4, 1_000);
     c.w.pass(1, 999);
@@ -502,7 +505,8 @@ fn metered_work_is_paid_at_most_what_its_fuel_is_worth() {
         c.close(who);
         let (_, events) = c.w.ok("ann", Action::ResultAccept { lease });
         let (paid, forfeited) = (nanos(paid), nanos(returned));
-        let settled = Event::LeaseSettled { lease, provider: id("pat"), paid, forfeited };
+        let (provider, of) = (id("pat"), c.record().parties());
+        let settled = Event::LeaseSettled { lease, provider, of, paid, forfeited };
         assert!(events.contains(&settled), "row {row}: {events:?}");
         assert_eq!(c.earned(), paid, "row {row}");
         let left = usd(10).checked_sub(paid).unwrap();

@@ -69,7 +69,8 @@ fn waiting_beyond_its_block_costs_rent_for_every_missing_lease() {
     assert_eq!(charged(&w, &order), 10, "charged at its turn");
     let (receipt, _) = w.ok("ann", Action::OrderCancel { order });
     let charged = nanos(10 + 3 * 3_500);
-    let ended = Event::OrderEnded { order, status: OrderStatus::Cancelled, charged };
+    let (status, of) = (OrderStatus::Cancelled, w.order(&order).parties());
+    let ended = Event::OrderEnded { order, status, charged, of };
     assert_eq!(receipt.events, [ended]);
     let fees = charged.checked_add(nanos(10)).unwrap();
     assert_eq!((w.escrow(&escrow).fees, w.order(&order).charged), (fees, charged));
@@ -113,7 +114,8 @@ fn an_order_whose_escrow_cannot_pay_ends() {
     offer(&mut w, "pat", 1);
     let events = w.pass(1, STEP);
     let charged = nanos(1_400);
-    assert_eq!(events, [Event::OrderEnded { order, status: OrderStatus::OutOfFunds, charged }]);
+    let (status, of) = (OrderStatus::OutOfFunds, w.order(&order).parties());
+    assert_eq!(events, [Event::OrderEnded { order, status, charged, of }]);
     assert_eq!((w.escrow(&escrow).balance, w.escrow(&escrow).open_orders), (Amount::ZERO, 0));
     let ended = Reject::wrong_state("order", "out of funds");
     assert_eq!(w.refused("ann", Action::OrderCancel { order }), ended);

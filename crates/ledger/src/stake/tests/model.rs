@@ -204,6 +204,7 @@ proptest! {
             params.dispute_clock_ms = Millis(1_000);
             params.unbonding_ms = Millis(3_000_000);
             params.stake_unbonding_ms = Millis(2_900_000);
+            params.retention_ms = Millis(2_900_000);
             params.vote_period_ms = Millis(1_000);
             params.validator_jail_ms = Millis(1_000);
         });

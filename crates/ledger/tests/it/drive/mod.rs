@@ -4,6 +4,7 @@ mod bend;
 mod bonded;
 mod chain;
 mod party;
+mod past;
 mod provider;
 mod tenant;
 
@@ -57,7 +58,7 @@ impl Seen {
 
     /// How things stand at the end of a run.
     fn all_of(&mut self, model: &Model) {
-        for lease in model.leases.iter() {
+        for lease in model.all_leases() {
             if let Phase::Closed { reason, .. } = lease.phase {
                 self.end(format!("{reason:?}"));
                 if lease.fuel_per_s > 0 && lease.paid < lease.accrued {
@@ -68,15 +69,28 @@ impl Seen {
                 }
             }
         }
-        for dispute in model.disputes.iter() {
+        let past = &model.past;
+        for dispute in model.disputes.iter().chain(past.disputes.iter()) {
             match dispute.verdict {
                 Verdict::None => {}
                 Verdict::Judged(_) => self.end("Judged".into()),
                 Verdict::Void => self.end("DisputeVoid".into()),
             }
         }
-        for challenge in model.challenges.iter() {
+        for challenge in model.challenges.iter().chain(past.challenges.iter()) {
             self.end(format!("{:?}", challenge.stage));
+        }
+        let left = [
+            ("dispute left", past.disputes.len()),
+            ("challenge left", past.challenges.len()),
+            ("lease left", past.leases.len()),
+            ("order left", past.orders.len()),
+            ("job left", past.jobs.len()),
+            ("escrow left", past.escrows.len()),
+            ("proposal left", past.proposals.len()),
+        ];
+        for (what, _) in left.into_iter().filter(|(_, count)| *count > 0) {
+            self.end(what.into());
         }
         for provider in model.providers.iter() {
             let standing = format!("{:?}", provider.standing);
@@ -96,7 +110,7 @@ impl Seen {
 }
 
 /// What has to happen in a long test.
-const ENDS: [&str; 24] = [
+const ENDS: [&str; 31] = [
     "TenantClosed",
     "OutOfFunds",
     "ProviderNotReady",
@@ -121,6 +135,13 @@ const ENDS: [&str; 24] = [
     "Unbonding",
     "Gone",
     "Jailed",
+    "dispute left",
+    "challenge left",
+    "lease left",
+    "order left",
+    "job left",
+    "escrow left",
+    "proposal left",
 ];
 
 struct Run {
@@ -160,6 +181,7 @@ fn params(seed: u64) -> Params {
         dispute_timeout_ms: Millis(8_000),
         dispute_clock_ms: Millis(6_000),
         unbonding_ms: Millis(40_000),
+        retention_ms: Millis(40_000),
         ready_timeout_ms: Millis(12_000),
         overdrawn_grace_ms: Millis(4_000),
         offer_lifetime_min_ms: Millis(10_000),
@@ -279,6 +301,11 @@ impl Run {
         }
         let outcome = block.finish();
         self.model.end();
+        let left: Vec<_> = outcome.archived.iter().map(|(key, _)| &key[2..]).collect();
+        let expected: Vec<_> = self.model.past.last.iter().map(|id| &id.0[..]).collect();
+        if left != expected {
+            return Err(format!("there left {left:?}, in the model {expected:?}"));
+        }
         self.state = state;
         self.state.apply(outcome.changes);
         invariant::check(&self.state).map_err(|broken| broken.to_string())?;
@@ -322,7 +349,7 @@ impl Run {
     }
 
     fn act(&mut self) -> Option<(AccountId, Action)> {
-        let (rightful, action) = match self.below(33) {
+        let (rightful, action) = match self.below(34) {
             0..=7 => self.as_tenant()?,
             8..=15 => self.as_provider()?,
             16 => {
@@ -333,6 +360,7 @@ impl Run {
             17..=19 => self.as_bonded()?,
             20..=23 => self.as_party()?,
             24..=26 => self.as_challenger()?,
+            33 => self.on_what_has_left()?,
             _ => drive_stake::act(&mut self.random, &self.model)?,
         };
         Some((if self.chance(8) { self.anybody() } else { rightful }, action))

@@ -115,6 +115,7 @@ impl Model {
             deadline: deadline.0,
             fee: by.fee.clone(),
             ended: None,
+            final_since: None,
         });
         Ok(())
     }

@@ -36,6 +36,8 @@ pub(crate) struct Challenge {
     pub(crate) stage: Stage,
     pub(crate) votes: Vec<(AccountId, Finding)>,
     pub(crate) deadline: u64,
+    /// Since when nothing can change it (steady time).
+    pub(crate) final_since: Option<u64>,
 }
 
 impl Challenge {
@@ -106,6 +108,7 @@ impl Model {
             stage: Stage::Voting,
             votes: Vec::new(),
             deadline: 0,
+            final_since: None,
         });
         self.begin_turn(&DisputeId::derive(&tx));
         Ok(())

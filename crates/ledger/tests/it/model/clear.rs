@@ -74,7 +74,10 @@ impl Model {
 
     /// All leases that an order was ever granted.
     pub(super) fn leases_of(&self, order: &OrderId) -> Vec<&Lease> {
-        self.leases.iter().filter(|lease| lease.order == *order).collect()
+        let of = self.all_leases().filter(|lease| lease.order == *order);
+        let mut of: Vec<_> = of.collect();
+        of.sort_by_key(|lease| lease.number);
+        of
     }
 
     /// What a host charges for one lease, and with which notice it may take it back, where nothing
@@ -157,13 +160,14 @@ impl Model {
     }
 
     fn grant(&mut self, order: &Order, host: &Host, (rate, notice): (Rate, Option<u64>)) {
-        let index = u32::try_from(self.leases_of(&order.id).len()).expect("few leases");
+        let number = u32::try_from(self.leases_of(&order.id).len()).expect("few leases");
         let job = order.job.map(|id| self.job(&id).expect("an order's job exists"));
         let verification = job.map_or(Verification::None, |job| job.spec.verification);
         let request = &order.terms.request;
         self.leases.push(Lease {
-            id: LeaseId::derive(&order.id, index),
+            id: LeaseId::derive(&order.id, number),
             order: order.id,
+            number,
             escrow: order.escrow,
             job: order.job,
             tenant: order.tenant,
@@ -192,13 +196,14 @@ impl Model {
             paid: Money::zero(),
             compensated: Money::zero(),
             commitment: None,
+            final_since: None,
         });
     }
 
     /// The risk premium of a provider, in hundredths of a per cent.
     pub(super) fn premium(&self, provider: &Provider) -> Money {
         let params = &self.params;
-        let granted = self.leases.iter().filter(|one| one.host.provider == provider.id).count();
+        let granted = self.all_leases().filter(|one| one.host.provider == provider.id).count();
         let leases = whole((granted as u64).max(10));
         let refused = self.ended(
             |lease| lease.host.provider == provider.id,
@@ -226,7 +231,7 @@ impl Model {
             Phase::Closed { reason, .. } => so(reason),
             _ => false,
         };
-        self.leases.iter().filter(|lease| of(lease)).filter(ended).count() as u64
+        self.all_leases().filter(|lease| of(lease)).filter(ended).count() as u64
     }
 }
 

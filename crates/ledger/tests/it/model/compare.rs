@@ -119,7 +119,7 @@ impl Model {
             same("operator", &view::operator_of(state, &id), &self.operator_of(&id))?;
             same("unsettled", &(record.open_leases as usize), &self.unsettled_of(&id))?;
             let mine = |lease: &Lease| lease.host.provider == id;
-            let paid: Money = self.leases.iter().filter(|one| mine(one)).map(|one| &one.paid).sum();
+            let paid: Money = self.all_leases().filter(|one| mine(one)).map(|one| &one.paid).sum();
             same("paid to a provider", &money(record.paid), &paid)?;
             let conduct = record.conduct;
             let counts = (conduct.leases_broken, conduct.heartbeats_missed, conduct.disputes_lost);
@@ -196,7 +196,8 @@ impl Model {
                 EscrowStatus::Closed => (true, None),
             };
             same("escrow status", &short, &(model.closed, model.short_since))?;
-            let paid: Money = self.leases_on(&id).iter().map(|lease| &lease.paid).sum();
+            let paid: Money =
+                self.all_leases().filter(|one| one.escrow == id).map(|one| &one.paid).sum();
             same("balance", &money(record.balance), &model.balance)?;
             same("withheld", &money(record.withheld), &self.withheld_on(&id))?;
             same("paid", &money(record.paid), &paid)?;

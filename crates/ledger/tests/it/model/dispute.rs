@@ -54,6 +54,7 @@ impl Model {
             votes: Vec::new(),
             deadline: self.steady + self.params.dispute_timeout_ms.0,
             verdict: Verdict::None,
+            final_since: None,
         });
         Ok(())
     }

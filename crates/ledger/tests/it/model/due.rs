@@ -24,7 +24,10 @@ impl Model {
         self.duties_due();
         self.clear();
         self.share_fees();
+        let retention = self.params.retention_ms.0;
         self.votes_due();
+        self.note_final();
+        self.leave(retention);
     }
 
     fn orders_due(&mut self) {

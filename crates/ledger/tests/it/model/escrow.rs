@@ -17,6 +17,7 @@ impl Model {
             deposits: vec![(who, deposit.clone(), deposit.clone())],
             balance: deposit,
             refunded: Money::zero(),
+            final_since: None,
         });
         Ok(())
     }

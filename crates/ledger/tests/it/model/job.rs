@@ -24,7 +24,7 @@ impl Model {
         let escrow = self.escrow(&spec.escrow)?;
         must(escrow.owner == who && !escrow.closed)?;
         let (id, spec) = (JobId::derive(&tx), spec.clone());
-        self.jobs.push(Job { id, tenant: who, spec, closed: false });
+        self.jobs.push(Job { id, tenant: who, spec, closed: false, final_since: None });
         Ok(())
     }
 

@@ -15,6 +15,7 @@ mod due;
 mod escrow;
 mod job;
 mod lease;
+mod leave;
 mod list;
 mod pay;
 mod provider;
@@ -24,6 +25,7 @@ pub(crate) mod vote;
 
 pub(crate) use challenge::{Challenge, Stage};
 pub(crate) use compare::status;
+pub(crate) use leave::Past;
 use list::List;
 use muster_ledger::{
     Action, BlockContext, Genesis, Params, ProviderProfile,
@@ -160,6 +162,8 @@ pub(crate) struct Escrow {
     pub(crate) deposits: Vec<(AccountId, Money, Money)>,
     pub(crate) balance: Money,
     pub(crate) refunded: Money,
+    /// Since when nothing can change it (steady time).
+    pub(crate) final_since: Option<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -168,6 +172,8 @@ pub(crate) struct Job {
     pub(crate) tenant: AccountId,
     pub(crate) spec: JobSpec,
     pub(crate) closed: bool,
+    /// Since when nothing can change it (steady time).
+    pub(crate) final_since: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,6 +194,8 @@ pub(crate) struct Order {
     pub(crate) deadline: u64,
     pub(crate) fee: Money,
     pub(crate) ended: Option<OrderEnd>,
+    /// Since when nothing can change it (steady time).
+    pub(crate) final_since: Option<u64>,
 }
 
 /// How a lease serves.
@@ -210,6 +218,8 @@ pub(crate) enum Phase {
 pub(crate) struct Lease {
     pub(crate) id: LeaseId,
     pub(crate) order: OrderId,
+    /// Which of its order's leases it is, from 0 on.
+    pub(crate) number: u32,
     pub(crate) escrow: EscrowId,
     pub(crate) job: Option<JobId>,
     pub(crate) tenant: AccountId,
@@ -233,6 +243,8 @@ pub(crate) struct Lease {
     pub(crate) paid: Money,
     pub(crate) compensated: Money,
     pub(crate) commitment: Option<Commitment>,
+    /// Since when nothing can change it (steady time).
+    pub(crate) final_since: Option<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -243,6 +255,8 @@ pub(crate) struct Dispute {
     pub(crate) votes: Vec<(AccountId, Option<TaskOutput>)>,
     pub(crate) deadline: u64,
     pub(crate) verdict: Verdict,
+    /// Since when nothing can change it (steady time).
+    pub(crate) final_since: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -277,10 +291,12 @@ pub(crate) struct Model {
     pub(crate) leases: List<Lease>,
     pub(crate) disputes: List<Dispute>,
     pub(crate) challenges: List<Challenge>,
+    /// What has left the lists of records.
+    pub(crate) past: Past,
     /// The block's fees, not paid out yet.
     pub(crate) pot: Money,
     pub(crate) stakes: stake::Stakes,
-    pub(crate) proposals: Vec<vote::Proposal>,
+    pub(crate) proposals: List<vote::Proposal>,
     /// All fees that were paid out.
     pub(crate) fees: Money,
     pub(crate) burned: Money,
@@ -316,9 +332,10 @@ impl Model {
             leases: List::default(),
             disputes: List::default(),
             challenges: List::default(),
+            past: Past::default(),
             pot: Money::zero(),
             stakes: stake::Stakes::new(genesis),
-            proposals: Vec::new(),
+            proposals: List::default(),
             fees: Money::zero(),
             burned: Money::zero(),
         }
@@ -342,6 +359,7 @@ impl Model {
         if outcome.is_err() {
             *self = before;
         }
+        self.note_final();
         outcome
     }
 
@@ -418,6 +436,11 @@ impl Model {
 
     pub(crate) fn provider_mut(&mut self, id: &AccountId) -> &mut Provider {
         self.providers.find_mut(|provider| provider.id == *id).expect("the provider exists")
+    }
+
+    /// All leases that there ever were.
+    pub(crate) fn all_leases(&self) -> impl Iterator<Item = &Lease> {
+        self.leases.iter().chain(self.past.leases.iter())
     }
 
     /// The leases of an escrow, by id.

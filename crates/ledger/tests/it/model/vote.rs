@@ -33,6 +33,8 @@ pub(crate) struct Proposal {
     pub(crate) ballots: Vec<(AccountId, Choice)>,
     /// Yes, no, abstain and all active stake, when voting ended.
     pub(crate) tally: [Money; 4],
+    /// Since when nothing can change it (steady time).
+    pub(crate) final_since: Option<u64>,
 }
 
 impl Model {
@@ -47,7 +49,7 @@ impl Model {
                 let active =
                     self.stakes.staker(&who).is_ok_and(|staker| staker.rank == Rank::Active);
                 must(active || self.counted(&who) >= money(self.params.vote_stake_min))?;
-                let found = self.proposals.iter_mut().find(|one| one.id == *proposal);
+                let found = self.proposals.find_mut(|one| one.id == *proposal);
                 let found = found.ok_or(Refused)?;
                 let Stage::Voting { until } = found.stage else { return Err(Refused) };
                 must(steady < until)?;
@@ -78,6 +80,7 @@ impl Model {
             stage: Stage::Voting { until },
             ballots: Vec::new(),
             tally: std::array::from_fn(|_| Money::zero()),
+            final_since: None,
         });
         Ok(())
     }
@@ -141,27 +144,26 @@ impl Model {
             _ => None,
         });
         if let Some((_, id)) = ended.min() {
-            let place = self.proposals.iter().position(|one| one.id == id).expect("just found");
-            let tally = self.tally(&self.proposals[place].ballots);
+            let proposal = self.proposals.find(|one| one.id == id).expect("just found");
+            let tally = self.tally(&proposal.ballots);
             let [yes, no, abstain, all] = &tally;
             let quorum = all * whole(u64::from(self.params.vote_quorum_bps)) / whole(10_000);
             let passes = yes > no && yes + no + abstain >= quorum.ceil();
             let at = steady + self.params.vote_delay_ms.0;
-            let proposal = &mut self.proposals[place];
+            let proposal = self.proposals.find_mut(|one| one.id == id).expect("just found");
             proposal.stage = if passes { Stage::Passed { at } } else { Stage::Rejected };
             proposal.tally = tally;
         }
-        let mut effective: Vec<_> = (0..self.proposals.len())
-            .filter_map(|place| match self.proposals[place].stage {
-                Stage::Passed { at } if at <= steady => Some((at, self.proposals[place].id, place)),
-                _ => None,
-            })
-            .collect();
-        effective.sort_unstable();
-        for (_, _, place) in effective {
-            let params = self.changed(&self.proposals[place].changes);
-            self.proposals[place].stage =
-                if params.is_some() { Stage::Applied } else { Stage::Failed };
+        let effective = self.proposals.iter().filter_map(|one| match one.stage {
+            Stage::Passed { at } if at <= steady => Some((at, one.id, one.changes.clone())),
+            _ => None,
+        });
+        let mut effective: Vec<_> = effective.collect();
+        effective.sort_by_key(|(at, id, _)| (*at, *id));
+        for (_, id, changes) in effective {
+            let params = self.changed(&changes);
+            let proposal = self.proposals.find_mut(|one| one.id == id).expect("just found");
+            proposal.stage = if params.is_some() { Stage::Applied } else { Stage::Failed };
             self.params = params.unwrap_or_else(|| self.params.clone());
         }
     }
