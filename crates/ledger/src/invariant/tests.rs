@@ -165,7 +165,7 @@ fn stake_that_does_not_add_up_is_found_and_named() {
     let proposals = |change: fn(&mut Proposal)| changed(state, &proposal, change);
     let without = |key: Vec<u8>| {
         let mut state = state.clone();
-        state.0.remove(&key);
+        state.remove(&key);
         state
     };
     let table = [
@@ -274,10 +274,10 @@ fn a_lease_without_backing_is_found() {
     books.disputes.insert(lease_id, 1);
     assert_eq!(books.check_lease(&state, &lease_id, &lease).unwrap_err().invariant, COUNTERS);
     books.disputes.clear();
-    state.0.remove(&keys::ESCROWS.key(&escrow_id));
+    state.remove(&keys::ESCROWS.key(&escrow_id));
     assert_eq!(books.check_lease(&state, &lease_id, &lease).unwrap_err().invariant, BACKED);
     let mut state = w.state.clone();
-    state.0.remove(&keys::PROVIDERS.key(&id("pat")));
+    state.remove(&keys::PROVIDERS.key(&id("pat")));
     let broken = books.check_lease(&state, &lease_id, &lease).unwrap_err();
     assert_eq!(broken.invariant, BACKED);
     assert!(broken.to_string().contains("invariant `open leases are backed` is broken at"));

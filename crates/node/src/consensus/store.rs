@@ -253,7 +253,7 @@ impl<E: StorageContext + Spawner> Ledger<E> {
         while let Some((_, record)) =
             entries.try_next().await.expect("the state store cannot be read")
         {
-            state.0.insert(record.key.to_vec(), record.value.to_vec());
+            state.insert(record.key.to_vec(), record.value.to_vec());
         }
         let derived = rebuild_derived(&state);
         state.apply(derived);

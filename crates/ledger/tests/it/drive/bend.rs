@@ -26,7 +26,7 @@ impl Run {
         record.fuel_per_s = lease.fuel_per_s;
         (record.seen_steady, record.seen_height) = (Millis(lease.seen_steady), lease.seen_height);
         record.status = status(lease.phase);
-        self.state.0.insert(keys::LEASES.key(&id), codec::encode(&record));
+        self.state.insert(keys::LEASES.key(&id), codec::encode(&record));
         let derived = rebuild_derived(&self.state);
         self.state.apply(derived);
     }
