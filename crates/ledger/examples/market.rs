@@ -151,11 +151,12 @@ fn templates() -> Templates {
     let order = keys::ORDERS.scan(&state, &(), None).next().unwrap().1;
     let records = [keys::PROVIDERS.key(&owner.account()), keys::HOSTS.key(&host)];
     for key in records {
-        state.0.remove(&key);
+        state.remove(&key);
     }
-    state.0.retain(|key, _| key[0] < keys::DERIVED);
+    let kept = state.iter().filter(|(key, _)| key[0] < keys::DERIVED);
+    let mut state: MemoryState = kept.map(|(key, value)| (key.to_vec(), value.to_vec())).collect();
     for (id, _) in keys::ORDERS.scan(&state.clone(), &(), None) {
-        state.0.remove(&keys::ORDERS.key(&id));
+        state.remove(&keys::ORDERS.key(&id));
     }
     Templates { state, provider, host: host_record, escrow, order }
 }
@@ -212,7 +213,7 @@ fn with_hosts(
     let mut params = view::params(&state);
     params.retry_max = u32::try_from(orders_a_block).unwrap();
     params.ready_timeout_ms = Millis(1 << 40);
-    state.0.insert(keys::PARAMS.key(&()), borsh::to_vec(&params).unwrap());
+    state.insert(keys::PARAMS.key(&()), borsh::to_vec(&params).unwrap());
     let mut part = state.clone();
     for number in 0..hosts.div_ceil(HOSTS_OF_A_PROVIDER) {
         if number % 256 == 255 {
@@ -224,13 +225,13 @@ fn with_hosts(
         provider.profile.attributes = [("tier".to_owned(), random.below(3).to_string())].into();
         provider.conduct.fees_paid = Amount::from_nanos(u128::from(random.below(2_000_000_000)));
         let bond = Bond { amount: Amount::from_units(10_000), ..Bond::default() };
-        part.0.insert(keys::BONDS.key(&account), borsh::to_vec(&bond).unwrap());
-        part.0.insert(keys::PROVIDERS.key(&account), borsh::to_vec(&provider).unwrap());
+        part.insert(keys::BONDS.key(&account), borsh::to_vec(&bond).unwrap());
+        part.insert(keys::PROVIDERS.key(&account), borsh::to_vec(&provider).unwrap());
         for index in 0..HOSTS_OF_A_PROVIDER.min(hosts - number * HOSTS_OF_A_PROVIDER) {
             let mut host = templates.host.clone();
             host.spec = spec(random, &templates.host.spec);
             let id = HostId { provider: account, index: u32::try_from(index).unwrap() };
-            part.0.insert(keys::HOSTS.key(&id), borsh::to_vec(&host).unwrap());
+            part.insert(keys::HOSTS.key(&id), borsh::to_vec(&host).unwrap());
         }
     }
     list(&mut state, &mut part);
@@ -241,10 +242,12 @@ fn with_hosts(
 fn list(state: &mut MemoryState, part: &mut MemoryState) {
     let changes = rebuild_derived(part);
     part.apply(changes);
-    let moved = std::mem::take(&mut part.0).into_iter();
-    state.apply(Changes(moved.map(|(key, value)| (key, Some(value))).collect()));
+    let moved = std::mem::take(part);
+    for (key, value) in moved.iter() {
+        state.insert(key.to_vec(), value.to_vec());
+    }
     for key in [keys::HEAD.key(&()), keys::PARAMS.key(&())] {
-        part.0.insert(key.clone(), state.0[&key].clone());
+        part.insert(key.clone(), state.get(&key).unwrap());
     }
 }
 

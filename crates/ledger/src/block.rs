@@ -20,10 +20,10 @@
 
 use crate::{
     Event, Head, Params, Reject, Tx, account, apply, archive, bond,
-    ctx::{Ctx, Effects, Env, sum},
+    ctx::{Ctx, Effects, Env},
     event::event_root,
     keys, limits, market,
-    state::{Changes, Scratch, State},
+    state::{Changes, Scratch, Slots, State},
     vote,
 };
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -143,7 +143,8 @@ fn all_events<'a>(receipts: &'a [Receipt], end: &'a [Event]) -> impl Iterator<It
 
 /// A block under construction over a state that it does not change.
 pub struct BlockBuilder<'a> {
-    scratch: Scratch<'a>,
+    state: &'a dyn State,
+    slots: Slots,
     env: Env,
     receipts: Vec<Receipt>,
     fees: Amount,
@@ -168,7 +169,8 @@ impl<'a> BlockBuilder<'a> {
         keys::HEAD.put(&mut scratch, &(), &next);
         let env =
             Env { head: next, previous_beacon: head.beacon, params, proposer: context.proposer };
-        Ok(Self { scratch, env, receipts: Vec::new(), fees: Amount::ZERO })
+        let slots = scratch.into_slots();
+        Ok(Self { state, slots, env, receipts: Vec::new(), fees: Amount::ZERO })
     }
 
     /// The head that this block makes.
@@ -199,11 +201,13 @@ impl<'a> BlockBuilder<'a> {
     }
 
     pub(crate) fn push_stamped(&mut self, tx: &Tx, stamp: &Stamp) -> Result<&Receipt, Reject> {
-        let mut ctx = Ctx::new(Scratch::short_lived(&self.scratch), &self.env);
-        let by = apply::apply(&mut ctx, tx, stamp)?;
-        let Effects { changes, events, fees } = ctx.into_effects();
-        self.fees = sum(self.fees, fees)?;
-        self.scratch.absorb(changes);
+        let scratch = Scratch::with(self.state, std::mem::take(&mut self.slots));
+        let mut ctx = Ctx::new(scratch, &self.env);
+        ctx.fees = self.fees;
+        let applied = ctx.attempt(|ctx| apply::apply(ctx, tx, stamp));
+        let Ctx { scratch, events, fees, .. } = ctx;
+        (self.slots, self.fees) = (scratch.into_slots(), fees);
+        let by = applied?;
         let receipt = Receipt { tx: by.tx, fee: by.fee, events };
         Ok(self.receipts.push_mut(receipt))
     }
@@ -211,8 +215,8 @@ impl<'a> BlockBuilder<'a> {
     /// Ends the block.
     #[must_use]
     pub fn finish(self) -> BlockOutcome {
-        let Self { scratch, env, receipts, fees } = self;
-        let mut ctx = Ctx::new(scratch, &env);
+        let Self { state, slots, env, receipts, fees } = self;
+        let mut ctx = Ctx::new(Scratch::with(state, slots), &env);
         ctx.fees = fees;
         market::due::run(&mut ctx);
         bond::end_left(&mut ctx);
@@ -220,7 +224,7 @@ impl<'a> BlockBuilder<'a> {
         account::fees::run(&mut ctx);
         vote::due::run(&mut ctx);
         let archived = archive::run(&mut ctx);
-        let Effects { changes, events, fees: _ } = ctx.into_effects();
+        let Effects { changes, events } = ctx.into_effects();
         let event_root = event_root(all_events(&receipts, &events));
         BlockOutcome { changes, receipts, events, archived, event_root }
     }

@@ -8,6 +8,7 @@ use crate::{
     state::{Changes, Scratch},
 };
 use muster_types::{AccountId, Amount, Asset, Hash, TxId};
+use std::rc::Rc;
 
 /// What does not change within a block.
 pub(crate) struct Env {
@@ -39,7 +40,6 @@ pub(crate) struct Ctx<'a> {
 pub(crate) struct Effects {
     pub(crate) changes: Changes,
     pub(crate) events: Vec<Event>,
-    pub(crate) fees: Amount,
 }
 
 impl<'a> Ctx<'a> {
@@ -48,21 +48,24 @@ impl<'a> Ctx<'a> {
     }
 
     pub(crate) fn into_effects(self) -> Effects {
-        Effects { changes: self.scratch.into_changes(), events: self.events, fees: self.fees }
+        Effects { changes: self.scratch.into_changes(), events: self.events }
     }
 
     /// Runs a rule that applies whole or changes nothing.
-    pub(crate) fn attempt(
+    pub(crate) fn attempt<T>(
         &mut self,
-        rule: impl FnOnce(&mut Ctx<'_>) -> Result<(), Reject>,
-    ) -> Result<(), Reject> {
-        let mut inner = Ctx::new(Scratch::short_lived(&self.scratch), self.env);
-        rule(&mut inner)?;
-        let Effects { changes, events, fees } = inner.into_effects();
-        self.fee(fees)?;
-        self.scratch.absorb(changes);
-        self.events.extend(events);
-        Ok(())
+        rule: impl FnOnce(&mut Self) -> Result<T, Reject>,
+    ) -> Result<T, Reject> {
+        let (mark, events, fees) = (self.scratch.mark(), self.events.len(), self.fees);
+        let done = rule(self);
+        if done.is_ok() {
+            self.scratch.keep(mark);
+        } else {
+            self.scratch.undo(mark);
+            self.events.truncate(events);
+            self.fees = fees;
+        }
+        done
     }
 
     /// Puts `usd` that was just taken off somebody into the block's fees.
@@ -76,7 +79,7 @@ impl<'a> Ctx<'a> {
     }
 
     pub(crate) fn find<R: Record>(&self, key: &R::Key) -> Option<R> {
-        R::TABLE.get(&self.scratch, key)
+        keys::find(&self.scratch, key).map(Rc::unwrap_or_clone)
     }
 
     pub(crate) fn load<R: Record>(&self, key: &R::Key) -> Result<R, Reject> {

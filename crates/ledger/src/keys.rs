@@ -69,7 +69,7 @@ use muster_types::{
     AccountId, Amount, DisputeId, EscrowId, Hash, HostId, JobId, LeaseId, Millis, OrderId,
     ProposalId, Rate, UnbondingId, codec,
 };
-use std::marker::PhantomData;
+use std::{marker::PhantomData, rc::Rc};
 
 /// Keys whose first byte is this or more are derived.
 pub const DERIVED: u8 = 0xF0;
@@ -388,7 +388,7 @@ pub enum Listing {
 }
 
 /// A record with its table and its index entries.
-pub trait Record: Clone + BorshSerialize + BorshDeserialize {
+pub trait Record: BorshSerialize + BorshDeserialize + Clone + 'static {
     /// Its key.
     type Key: Key;
     /// What it is called in refusals.
@@ -440,24 +440,30 @@ fn entries<R: Record>(record: &R, key: &R::Key) -> Vec<Vec<u8>> {
     all
 }
 
+/// The record at `key`, which the block keeps as it is until it ends.
+pub(crate) fn find<R: Record>(scratch: &Scratch<'_>, key: &R::Key) -> Option<Rc<R>> {
+    let key = R::TABLE.key(key);
+    scratch.record(&key, |bytes| decoded(&key, bytes))
+}
+
 /// Writes a record and brings its index entries up to date.
 pub(crate) fn store<R: Record>(scratch: &mut Scratch<'_>, key: &R::Key, record: &R) {
     if R::LISTING == Listing::Never {
-        return R::TABLE.put(scratch, key, record);
+        return scratch.put_record(R::TABLE.key(key), record.clone());
     }
     let stamped = archive::stamped(record, scratch);
     let record = stamped.as_ref().unwrap_or(record);
-    let old = R::TABLE.get(scratch, key);
-    R::TABLE.put(scratch, key, record);
-    relist(scratch, key, old.as_ref(), Some(record));
-    R::stored(key, old.as_ref(), record, scratch);
+    let old = find::<R>(scratch, key);
+    scratch.put_record(R::TABLE.key(key), record.clone());
+    relist(scratch, key, old.as_deref(), Some(record));
+    R::stored(key, old.as_deref(), record, scratch);
 }
 
 /// Deletes a record and its index entries.
 pub(crate) fn remove<R: Record>(scratch: &mut Scratch<'_>, key: &R::Key) {
-    let old = R::TABLE.get(scratch, key);
+    let old = find::<R>(scratch, key);
     R::TABLE.delete(scratch, key);
-    relist(scratch, key, old.as_ref(), None);
+    relist(scratch, key, old.as_deref(), None);
 }
 
 /// Replaces the index entries of `old` by those of `new`.

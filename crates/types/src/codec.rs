@@ -31,7 +31,10 @@ pub enum DecodeError {
 /// Never for the types of this workspace: writing to a vector does not fail and no sequence
 /// reaches the 4 GiB that borsh refuses.
 pub fn encode<T: BorshSerialize + ?Sized>(value: &T) -> Vec<u8> {
-    borsh::to_vec(value).expect("borsh into a Vec fails only above 4 GiB")
+    let mut bytes = borsh::to_vec(value).expect("borsh into a Vec fails only above 4 GiB");
+    // It begins with a KiB; what is kept in the state must not hold on to it.
+    bytes.shrink_to_fit();
+    bytes
 }
 
 /// Appends the encoding of `value`.

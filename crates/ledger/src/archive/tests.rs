@@ -1,3 +1,4 @@
+use crate::State as _;
 use crate::{
     Action, BlockBuilder, MemoryState, Params, Reject, Scratch,
     archive::{Kind, Leaving},
@@ -91,7 +92,7 @@ fn what_is_final_leaves_after_its_retention_and_is_handed_over_as_it_stood() {
         keys::JOBS.key(&job),
         keys::ESCROWS.key(&escrow),
     ];
-    let stood: Vec<_> = records.iter().map(|key| w.state.0[key].clone()).collect();
+    let stood: Vec<_> = records.iter().map(|key| w.state.get(key).unwrap()).collect();
     let since = [
         w.dispute(&dispute).final_at,
         w.lease(&leases[1]).final_at,
@@ -135,7 +136,8 @@ fn what_is_final_leaves_after_its_retention_and_is_handed_over_as_it_stood() {
     assert_eq!(view::escrows_of_owner(kept, &id("ann")).len(), 1);
     assert_eq!(view::disputes_of_job(kept, &job).len(), 1);
     records.sort_unstable();
-    let keys: Vec<_> = kept.0.keys().filter(|key| key[0] < keys::DERIVED).cloned().collect();
+    let keys = kept.iter().map(|(key, _)| key.to_vec()).filter(|key| key[0] < keys::DERIVED);
+    let keys: Vec<_> = keys.collect();
     assert_eq!(keys, records);
     assert_eq!(super::entries(b"no record", b""), Vec::<Vec<u8>>::new());
 }

@@ -34,7 +34,8 @@ use crate::{
     neutrality,
     provider::Provider,
 };
-use muster_types::{Amount, Asset, EscrowId, LeaseId, Millis};
+use muster_types::{AccountId, Amount, Asset, EscrowId, LeaseId, Millis};
+use std::collections::BTreeMap;
 
 /// A lease whose coverage has just been judged; it is not stored yet.
 pub(crate) struct Touched {
@@ -58,11 +59,48 @@ pub(crate) fn cover(ctx: &Ctx<'_>, lease: &mut Lease) -> Option<Millis> {
     })
 }
 
-/// Pays what is due to `touched`, leases on this escrow, and stores them.
+/// What vests for providers while escrows are settled, and the fees that come off it on the way:
+/// who serves many leases is paid for all of them at once.
+#[derive(Default)]
+struct Vested(BTreeMap<AccountId, (Amount, Amount)>);
+
+impl Vested {
+    fn add(&mut self, ctx: &Ctx<'_>, provider: AccountId, amount: Amount) -> Result<(), Reject> {
+        let fee = neutrality::fee(ctx, &provider, amount)?;
+        let (paid, fees) = self.0.entry(provider).or_default();
+        (*paid, *fees) = (sum(*paid, amount)?, sum(*fees, fee)?);
+        Ok(())
+    }
+
+    fn pay(self, ctx: &mut Ctx<'_>) -> Result<(), Reject> {
+        for (id, (paid, fees)) in self.0 {
+            let mut provider: Provider = ctx.load(&id)?;
+            provider.paid = sum(provider.paid, paid)?;
+            ctx.store(&id, &provider);
+            ctx.fee(fees)?;
+            ctx.credit(&id, Asset::Usd, rest(paid, fees)?)?;
+        }
+        Ok(())
+    }
+}
+
+/// Pays what is due to `touched`, leases on these escrows, and stores them.
 pub(crate) fn settle(
+    ctx: &mut Ctx<'_>,
+    touched: BTreeMap<EscrowId, Vec<Touched>>,
+) -> Result<(), Reject> {
+    let mut vested = Vested::default();
+    for (escrow, leases) in touched {
+        settle_escrow(ctx, &escrow, leases, &mut vested)?;
+    }
+    vested.pay(ctx)
+}
+
+fn settle_escrow(
     ctx: &mut Ctx<'_>,
     id: &EscrowId,
     mut touched: Vec<Touched>,
+    vested: &mut Vested,
 ) -> Result<(), Reject> {
     let steady = ctx.env.head.steady;
     let mut escrow: Escrow = ctx.load(id)?;
@@ -85,7 +123,7 @@ pub(crate) fn settle(
         let unpaid = sum(rest(due, payable)?, late)?;
         short |= !unpaid.is_zero();
         lease.shortfall = sum(lease.shortfall, unpaid)?;
-        pay(ctx, &mut escrow, lease, payable)?;
+        pay(ctx, &mut escrow, lease, payable, vested)?;
         ctx.store(id, lease);
     }
     if short && escrow.status == EscrowStatus::Open {
@@ -94,11 +132,18 @@ pub(crate) fn settle(
     }
     ctx.store(id, &escrow);
     let overdrawn = matches!(escrow.status, EscrowStatus::Overdrawn { .. });
-    if overdrawn && claims.is_zero() { pay_shortfalls(ctx, id) } else { Ok(()) }
+    if overdrawn && claims.is_zero() { share(ctx, id, vested) } else { Ok(()) }
 }
 
 /// Pays shortfalls out of what an overdrawn escrow has; without any left it is open again.
 pub(crate) fn pay_shortfalls(ctx: &mut Ctx<'_>, id: &EscrowId) -> Result<(), Reject> {
+    let mut vested = Vested::default();
+    share(ctx, id, &mut vested)?;
+    vested.pay(ctx)
+}
+
+/// Shares what an overdrawn escrow has among its shortfalls.
+fn share(ctx: &mut Ctx<'_>, id: &EscrowId, vested: &mut Vested) -> Result<(), Reject> {
     let mut escrow: Escrow = ctx.load(id)?;
     if !matches!(escrow.status, EscrowStatus::Overdrawn { .. }) {
         return Ok(());
@@ -118,7 +163,7 @@ pub(crate) fn pay_shortfalls(ctx: &mut Ctx<'_>, id: &EscrowId) -> Result<(), Rej
         let owed = lease.shortfall;
         let payable = if short { share_floor(owed, available, total)? } else { owed };
         lease.shortfall = rest(owed, payable)?;
-        pay(ctx, &mut escrow, &mut lease, payable)?;
+        pay(ctx, &mut escrow, &mut lease, payable, vested)?;
         ctx.store(&lease_id, &lease);
     }
     if !short {
@@ -133,7 +178,9 @@ pub(crate) fn pay_shortfalls(ctx: &mut Ctx<'_>, id: &EscrowId) -> Result<(), Rej
 pub(crate) fn release(ctx: &mut Ctx<'_>, lease: &mut Lease, due: Amount) -> Result<Amount, Reject> {
     let forfeited = rest(lease.withheld(), due)?;
     let mut escrow: Escrow = ctx.load(&lease.escrow)?;
-    pay_out(ctx, &mut escrow, lease, due)?;
+    let mut vested = Vested::default();
+    pay_out(ctx, &mut escrow, lease, due, &mut vested)?;
+    vested.pay(ctx)?;
     escrow.withheld = rest(escrow.withheld, forfeited)?;
     escrow.balance = sum(escrow.balance, forfeited)?;
     ctx.store(&lease.escrow, &escrow);
@@ -195,27 +242,29 @@ fn claims(
 }
 
 fn pay(
-    ctx: &mut Ctx<'_>,
+    ctx: &Ctx<'_>,
     escrow: &mut Escrow,
     lease: &mut Lease,
     amount: Amount,
+    vested: &mut Vested,
 ) -> Result<(), Reject> {
     escrow.balance = rest(escrow.balance, amount)?;
     escrow.withheld = sum(escrow.withheld, amount)?;
     lease.accrued = sum(lease.accrued, amount)?;
     let accepted = ctx.env.head.steady >= lease.rejectable_until;
     if lease.verification == Verification::None && accepted {
-        pay_out(ctx, escrow, lease, lease.withheld())?;
+        pay_out(ctx, escrow, lease, lease.withheld(), vested)?;
     }
     Ok(())
 }
 
-/// Pays withheld money out.
+/// Takes withheld money out of the escrow, for the provider.
 fn pay_out(
-    ctx: &mut Ctx<'_>,
+    ctx: &Ctx<'_>,
     escrow: &mut Escrow,
     lease: &mut Lease,
     amount: Amount,
+    vested: &mut Vested,
 ) -> Result<(), Reject> {
     if amount.is_zero() {
         return Ok(());
@@ -223,11 +272,5 @@ fn pay_out(
     escrow.withheld = rest(escrow.withheld, amount)?;
     escrow.paid = sum(escrow.paid, amount)?;
     lease.paid = sum(lease.paid, amount)?;
-    let provider_id = lease.provider();
-    let mut provider: Provider = ctx.load(&provider_id)?;
-    provider.paid = sum(provider.paid, amount)?;
-    ctx.store(&provider_id, &provider);
-    let fee = neutrality::fee(ctx, &provider_id, amount)?;
-    ctx.fee(fee)?;
-    ctx.credit(&provider_id, Asset::Usd, rest(amount, fee)?)
+    vested.add(ctx, lease.provider(), amount)
 }

@@ -85,12 +85,12 @@ fn every_broken_invariant_is_found_and_named() {
     let order = |change: fn(&mut Order)| changed(state, &order_id, change);
     let without = |key: Vec<u8>| {
         let mut state = state.clone();
-        state.0.remove(&key).unwrap();
+        state.remove(&key).unwrap();
         state
     };
     let mut unstamped = state.clone();
     let stamped = Order { final_at: Some(Millis(1)), ..w.order(&order_id) };
-    unstamped.0.insert(keys::ORDERS.key(&order_id), muster_types::codec::encode(&stamped));
+    unstamped.insert(keys::ORDERS.key(&order_id), muster_types::codec::encode(&stamped));
     let authority = |change: fn(&mut Authority)| changed(state, &id("bob"), change);
     let delegated = |change: fn(&mut DelegatedKey)| changed(state, &(pat, id("eve")), change);
     let table = [
@@ -152,7 +152,7 @@ fn what_has_left_is_missing_from_sums_only_until_it_is_added() {
     assert!(!w.escrow(&escrow_id).paid.is_zero());
     assert_eq!(check_whole(&w.state), Ok(()));
     let mut state = w.state.clone();
-    state.0.remove(&keys::LEASES.key(&lease_id)).unwrap();
+    state.remove(&keys::LEASES.key(&lease_id)).unwrap();
     assert_eq!(check(&state), Ok(()));
     assert_eq!(check_whole(&state).unwrap_err().invariant, COUNTERS);
     let less = changed(&w.state, &escrow_id, |escrow: &mut Escrow| escrow.paid = Amount::ZERO);
@@ -195,7 +195,7 @@ fn stake_that_does_not_add_up_is_found_and_named() {
     let proposals = |change: fn(&mut Proposal)| changed(state, &proposal, change);
     let without = |key: Vec<u8>| {
         let mut state = state.clone();
-        state.0.remove(&key);
+        state.remove(&key);
         state
     };
     let table = [
@@ -305,10 +305,10 @@ fn a_lease_without_backing_is_found() {
     books.disputes.insert(lease_id, 1);
     assert_eq!(books.check_lease(&state, &lease_id, &lease).unwrap_err().invariant, COUNTERS);
     books.disputes.clear();
-    state.0.remove(&keys::ESCROWS.key(&escrow_id));
+    state.remove(&keys::ESCROWS.key(&escrow_id));
     assert_eq!(books.check_lease(&state, &lease_id, &lease).unwrap_err().invariant, BACKED);
     let mut state = w.state.clone();
-    state.0.remove(&keys::PROVIDERS.key(&id("pat")));
+    state.remove(&keys::PROVIDERS.key(&id("pat")));
     let broken = books.check_lease(&state, &lease_id, &lease).unwrap_err();
     assert_eq!(broken.invariant, BACKED);
     assert!(broken.to_string().contains("invariant `open leases are backed` is broken at"));

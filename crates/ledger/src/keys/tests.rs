@@ -54,6 +54,6 @@ fn the_successor_of_a_prefix_ends_its_range() {
 #[should_panic(expected = "state decodes")]
 fn a_corrupt_value_stops_the_process() {
     let mut state = MemoryState::default();
-    state.0.insert(HEAD.key(&()), vec![1, 2, 3]);
+    state.insert(HEAD.key(&()), vec![1, 2, 3]);
     let _ = HEAD.get(&state, &());
 }

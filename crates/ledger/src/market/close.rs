@@ -40,7 +40,8 @@ pub(crate) fn close(ctx: &mut Ctx<'_>, id: &LeaseId, reason: CloseReason) -> Res
     if gap > Millis::ZERO {
         ctx.store(id, &lease);
         let escrow = lease.escrow;
-        settle::settle(ctx, &escrow, vec![settle::Touched { id: *id, lease, gap }])?;
+        let touched = settle::Touched { id: *id, lease, gap };
+        settle::settle(ctx, [(escrow, vec![touched])].into())?;
         lease = ctx.load(id)?;
     }
     lease.seen_steady = ctx.env.head.steady;

@@ -58,8 +58,5 @@ pub(crate) fn run(ctx: &mut Ctx<'_>, by: &By, leases: &[LeaseId]) -> Result<(), 
         conduct.heartbeats_missed = conduct.heartbeats_missed.saturating_add(missed);
         ctx.store(&by.signer, &provider);
     }
-    for (escrow, leases) in touched {
-        settle::settle(ctx, &escrow, leases)?;
-    }
-    Ok(())
+    settle::settle(ctx, touched)
 }

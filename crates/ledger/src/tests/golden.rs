@@ -6,8 +6,8 @@ use muster_types::{DisputeId, Hash};
 
 /// Hash over everything that validators agree on, in key order.
 fn state_root(w: &World) -> Hash {
-    let agreed: Vec<(&Vec<u8>, &Vec<u8>)> =
-        w.state.0.iter().filter(|(key, _)| key[0] < keys::DERIVED).collect();
+    let agreed: Vec<(&[u8], &[u8])> =
+        w.state.iter().filter(|(key, _)| key[0] < keys::DERIVED).collect();
     Hash::of("test state root", &[&muster_types::codec::encode(&agreed)])
 }
 

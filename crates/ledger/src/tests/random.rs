@@ -596,7 +596,7 @@ fn run(seed: u64, blocks: u64, kinds: &mut BTreeMap<&'static str, u64>) {
     }
     assert!(w.head().now.0 > START + blocks);
     for (table, left) in LEFT {
-        if w.archive.0.keys().any(|key| key.starts_with(&[1, table])) {
+        if w.archive.iter().any(|(key, _)| key.starts_with(&[1, table])) {
             *kinds.entry(left).or_default() += 1;
         }
     }

@@ -185,17 +185,17 @@ impl World {
         self.pending_by_key.clear();
         for (key, value) in outcome.archived {
             for entry in archive::entries(&key, &value) {
-                self.archive.0.insert(entry, Vec::new());
+                self.archive.insert(entry, Vec::new());
             }
             assert_eq!(self.state.get(&key), None, "what is archived has left the state");
-            let before = self.archive.0.insert(key, value);
+            let before = self.archive.insert(key, value);
             assert_eq!(before, None, "a record leaves once");
         }
-        let whole = Changes(
-            self.archive.0.iter().map(|(key, value)| (key.clone(), Some(value.clone()))).collect(),
-        );
-        let checked = invariant::check(&self.state)
-            .and_then(|()| invariant::check_whole(&Scratch::with(&self.state, whole)));
+        let mut whole = Scratch::new(&self.state);
+        for (key, value) in self.archive.iter() {
+            whole.put(key.to_vec(), value.to_vec());
+        }
+        let checked = invariant::check(&self.state).and_then(|()| invariant::check_whole(&whole));
         if let Err(broken) = checked {
             panic!("after block {}: {broken}", self.head().height);
         }

@@ -26,6 +26,7 @@
 //! Storage errors end the engine on purpose ([`Consensus::failed`]): a process that cannot write
 //! what it signs must not sign.
 
+mod alone;
 mod app;
 mod block;
 mod error;
@@ -39,6 +40,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
+pub use alone::commit_blocks;
 pub use block::{Header, MAX_BLOCK_BYTES, MAX_BLOCK_TXS, PROTOCOL_VERSION, body_root, digest_of};
 pub use error::NodeError;
 pub use hot::{Executed, Head};

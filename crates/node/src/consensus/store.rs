@@ -264,7 +264,7 @@ impl<E: StorageContext + Spawner> Ledger<E> {
                 if standing.next_if_eq(&location).is_some()
                     && let Operation::Update(Update { value: record, .. }) = operation
                 {
-                    state.0.insert(record.key.to_vec(), record.value.to_vec());
+                    state.insert(record.key.to_vec(), record.value.to_vec());
                 }
             }
         }

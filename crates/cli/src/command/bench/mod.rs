@@ -1,5 +1,6 @@
 //! `muster bench`: measurements that compare with a baseline in the same run.
 
+mod ledger;
 mod restart;
 mod wasm;
 
@@ -21,6 +22,12 @@ use serde::Serialize;
 /// placed and have ended. `restart_ms`: they have left the state, as they do. `restart_kept_ms`,
 /// without a target: all of them are still in it. With each the size of the state and of the files.
 /// The orders are final blocks of the node's own, but nobody sends them over HTTP.
+///
+/// ledger: transactions a second that are applied, signatures included, over those whose signatures
+/// are only checked, in the same batches on the same threads. Blocks of half transfers, half
+/// heartbeats, each for one lease (`apply_over_verify`) or for eight (`apply_8_leases_over_verify`),
+/// with the state in memory; `..._with_root_over_verify`, without a target, with the state's root
+/// and a durable commit for each block. Higher is better; the target is a floor.
 #[derive(Args)]
 #[command(after_help = "Example:\n  cargo run --release -p muster-cli -- bench wasm --json")]
 pub(crate) struct Bench {
@@ -33,6 +40,8 @@ pub(crate) struct Bench {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Name {
+    /// Applying transactions against checking their signatures.
+    Ledger,
     /// The sandbox against native code.
     Wasm,
     /// A node's start on a long history.
@@ -94,6 +103,20 @@ impl Measurement {
     fn fact(name: &'static str, unit: &'static str, value: f64) -> Self {
         Self { name, value, unit, baseline: None, ratio: None, target: None, ok: true }
     }
+
+    /// A figure and its baseline, measured together often enough for a ratio of their own, which
+    /// must reach `floor` where there is one.
+    fn at_least(
+        name: &'static str,
+        unit: &'static str,
+        (value, baseline): (f64, f64),
+        ratio: f64,
+        floor: Option<f64>,
+    ) -> Self {
+        let ok = floor.is_none_or(|floor| ratio >= floor);
+        let (baseline, ratio) = (Some(baseline), Some(ratio));
+        Self { name, value, unit, baseline, ratio, target: floor, ok }
+    }
 }
 
 impl Bench {
@@ -106,6 +129,7 @@ impl Bench {
             ));
         }
         let (bench, results) = match self.name {
+            Name::Ledger => ("ledger", ledger::measure(printer)?),
             Name::Wasm => ("wasm", wasm::measure(printer).await?),
             Name::Restart => ("restart", restart::measure(printer, self.orders).await?),
         };

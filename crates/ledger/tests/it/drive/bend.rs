@@ -16,7 +16,7 @@ impl Run {
         let mut record: Lease = keys::LEASES.get(&self.state, &id).unwrap();
         (record.seen_steady, record.seen_height) = (Millis(lease.seen_steady), lease.seen_height);
         record.status = status(lease.phase);
-        self.state.0.insert(keys::LEASES.key(&id), codec::encode(&record));
+        self.state.insert(keys::LEASES.key(&id), codec::encode(&record));
         let derived = rebuild_derived(&self.state);
         self.state.apply(derived);
     }

@@ -13,7 +13,7 @@ fn head(height: u64) -> Head {
 fn entries(text: &[(&str, &str)]) -> MemoryState {
     let entries =
         text.iter().map(|(key, value)| (key.as_bytes().to_vec(), value.as_bytes().to_vec()));
-    MemoryState(entries.collect())
+    entries.collect()
 }
 
 /// A block on `view` that writes these; `-` deletes.
