@@ -1,6 +1,6 @@
 //! What time makes due at a block's end.
 
-use super::{Model, OrderEnd, Phase, Service};
+use super::{Model, Phase, Service};
 use muster_ledger::market::CloseReason;
 use muster_types::{EscrowId, LeaseId};
 
@@ -22,18 +22,9 @@ impl Model {
         self.challenges_due();
         self.windows_due();
         self.duties_due();
-        self.clear();
+        self.turns();
         self.share_fees();
         self.votes_due();
-    }
-
-    fn orders_due(&mut self) {
-        let now = self.now;
-        while let Some(order) =
-            self.orders.find_mut(|order| order.ended.is_none() && order.deadline <= now)
-        {
-            order.ended = Some(OrderEnd::Expired);
-        }
     }
 
     /// Who did not get ready, or did not come back, in time.

@@ -17,6 +17,7 @@ impl Model {
             deposits: vec![(who, deposit.clone(), deposit.clone())],
             balance: deposit,
             refunded: Money::zero(),
+            fees: Money::zero(),
         });
         Ok(())
     }
@@ -45,6 +46,7 @@ impl Model {
         }
         escrow.balance += &amount;
         self.pay_shortfalls(id);
+        self.fed(id);
         Ok(())
     }
 
@@ -67,7 +69,7 @@ impl Model {
     pub(super) fn escrow_close(&mut self, who: AccountId, id: &EscrowId) -> Outcome {
         let escrow = self.escrow(id)?;
         must(escrow.owner == who && !escrow.closed)?;
-        must(self.orders.find(|order| order.escrow == *id && order.ended.is_none()).is_none())?;
+        must(self.orders.find(|order| order.escrow == *id && order.is_open()).is_none())?;
         must(self.leases_on(id).iter().all(|lease| lease.is_settled()))?;
         self.refresh(id);
         let escrow = self.escrow_mut(id);
