@@ -129,6 +129,8 @@ pub(crate) fn window_ended(ctx: &mut Ctx<'_>, id: &OrderId) -> Result<(), Reject
     let picking = order.status != OrderStatus::Open;
     let bids = standing(ctx, id);
     let mut books = Books::of(ctx, id, order)?;
+    // Before anything is granted: what is granted now was waited for as well.
+    queue::pay_rent(ctx, &mut books)?;
     match pick {
         _ if picking || bids.is_empty() => queue::end(ctx, &mut books, OrderStatus::Expired)?,
         Pick::Tenant => {

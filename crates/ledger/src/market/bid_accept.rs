@@ -36,6 +36,8 @@ pub(crate) fn run(
         picked.push((*host, ctx.load::<Bid>(&(*id, *host))?));
     }
     let mut books = Books::of(ctx, id, order)?;
+    // For all that was missing until now.
+    queue::pay_rent(ctx, &mut books)?;
     if books.room() == 0 {
         let (needed, available) = (Amount::from_nanos(1), books.escrow.balance);
         return Err(Reject::InsufficientFunds { needed, available });

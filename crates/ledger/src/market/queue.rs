@@ -3,9 +3,9 @@
 //! An order owes `rent_per_lease` for each missing lease and each hour of steady time since the
 //! block that carried it, in bids' windows too. Rent is counted in parts of a nano-unit
 //! (`rate x leases x ms`, 3,600,000 to one), so that counting often or seldom charges the same: the
-//! floor of the whole. It is charged at each turn and when the order leaves the queue, and at each
-//! turn `fee_per_visit` for every host that was looked at. The charge goes from the escrow's
-//! balance to the block's fees.
+//! floor of the whole. It is charged at each turn, before bids are decided, and when the order
+//! leaves the queue, and at each turn `fee_per_visit` for every host that was looked at. The charge
+//! goes from the escrow's balance to the block's fees.
 //!
 //! An overdrawn escrow pays nothing (what it has belongs to its leases), one with too little pays
 //! what it has. An order whose escrow cannot pay in full at its turn ends; one that leaves the

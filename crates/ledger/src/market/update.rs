@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `Grow` | is open to standing offers, or ended leased; its deadline has not passed; with these it has been granted at most 10,000 leases in all | misses so many leases more; open again |
 //! | `Shrink` | has these open leases | closes them (tenant_closed) and lowers the count |
-//! | `Count` | is open to standing offers | misses fewer; missing none it ends: leased |
+//! | `Count` | is open to standing offers | misses fewer; missing none it ends: leased; one that takes all or nothing begins its walk again |
 //! | `Extend` | is open, or ended leased | a later deadline; longer guarantees |
 //! | `Manifest` | is open, or ended leased | the new hash; its open leases are updated |
 //!
@@ -13,8 +13,8 @@
 //! one `fee_per_unit`, as if it had been named.
 
 use super::{
-    CloseReason, Lease, Order, OrderChange, OrderStatus, close, grant::Books, lease::begin_update,
-    queue,
+    CloseReason, Lease, Order, OrderChange, OrderStatus, Turn, close, grant::Books,
+    lease::begin_update, queue,
 };
 use crate::{
     Event, Reject,
@@ -102,6 +102,9 @@ fn lower(ctx: &mut Ctx<'_>, id: &OrderId, order: Order, count: u32) -> Result<()
     books.order.missing = books.order.missing.saturating_sub(fewer);
     if books.order.missing == 0 {
         queue::end(ctx, &mut books, OrderStatus::Leased)?;
+    } else if books.order.terms.all_or_nothing() {
+        // What it asks for may be there, though what it asked for was not.
+        books.order.turn = Turn::FIRST;
     }
     books.store(ctx);
     Ok(())

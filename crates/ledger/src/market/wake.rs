@@ -7,7 +7,8 @@
 //! |---|---|---|
 //! | a host was offered or its offer changed | its classes | from the next block on |
 //! | capacity of a host came free | its classes | at this block's end |
-//! | a provider became active, its free bond grew, its region, jurisdiction, operator or attributes changed, an auditor signed | the classes of all its hosts | at this block's end |
+//! | a provider became active, its free bond grew, its jurisdiction or attributes changed while it is, an auditor signed | the classes of all its hosts | at this block's end |
+//! | its region or operator changed, whatever its standing: its leases are apart from others now | the classes of all its hosts | at this block's end |
 //! | money came into an escrow, it is open again, a lease on it was settled | the escrow | at this block's end |
 //!
 //! A ring goes round the sleepers of the bell, oldest first, `retry_max` of them a block; the bell's
@@ -16,9 +17,10 @@
 //! oldest, and ends where it was at the second ring.
 //!
 //! Beside those that are woken, a block's end gives a turn to the orders that it carried, and to
-//! `retry_max` of those that were cut by `visit_max` or opened again, oldest first. An order that
-//! was cut and whose class is rung before it has come to the class's end is noted as woken: at the
-//! end it begins again. A block in which no bell rings and no order is ready does nothing.
+//! `retry_max` of those that were cut by `visit_max`, opened again, or made smaller where they take
+//! all or nothing, oldest first. An order that was cut and whose class is rung before it has come to
+//! the class's end is noted as woken: at the end it begins again. A block in which no bell rings and
+//! no order is ready does nothing.
 //!
 //! What only time or a parameter changes, a premium that falls with fees paid among it, rings no
 //! bell.
@@ -170,14 +172,17 @@ pub(crate) fn provider_stored(
     new: &Provider,
     scratch: &mut Scratch<'_>,
 ) {
+    let is_active = new.status == ProviderStatus::Active;
     let helps = |old: &Provider| {
         old.status != ProviderStatus::Active
-            || old.profile.region != new.profile.region
             || old.profile.jurisdiction != new.profile.jurisdiction
-            || old.profile.operator != new.profile.operator
             || old.profile.attributes != new.profile.attributes
     };
-    if new.status == ProviderStatus::Active && old.is_none_or(helps) {
+    // The spread limits of those who lease from it count where it is.
+    let moved = |old: &Provider| {
+        old.profile.region != new.profile.region || old.profile.operator != new.profile.operator
+    };
+    if (is_active && old.is_none_or(helps)) || old.is_some_and(moved) {
         provider_changed(id, scratch);
     }
 }

@@ -297,6 +297,31 @@ fn a_tenant_picks_within_its_window() {
 }
 
 #[test]
+fn what_bids_win_was_waited_for_and_costs_rent() {
+    for pick in [Pick::Lowest, Pick::Tenant] {
+        let mut w = World::with(&["val"], |params| {
+            params.rent_per_lease = Rate::per_hour(nanos(3_600_000));
+        });
+        w.provider("pat", "9");
+        let escrow = w.open_escrow("ann", usd(10));
+        let order = order(&mut w, escrow, terms(2), 8, pick);
+        let from = w.head().steady;
+        w.ok("pat", bid(order, 0, "1", 2));
+        end_window(&mut w);
+        if pick == Pick::Tenant {
+            w.ok("ann", Action::BidAccept { order, hosts: vec![host("pat", 0)] });
+        }
+        let record = w.order(&order);
+        assert_eq!((record.status, record.leases.len()), (OrderStatus::Leased, 2), "{pick:?}");
+        // A nano-unit a millisecond for each of the two.
+        let waited = record.rent_until.since(from).0;
+        assert!(waited >= 3_000 - STEP, "{waited}");
+        assert_eq!(record.charged.nanos(), 2 * u128::from(waited), "{pick:?}");
+        assert_eq!(w.escrow(&escrow).fees, record.charged);
+    }
+}
+
+#[test]
 fn a_picked_bid_that_cannot_be_honoured_burns_and_leaves_the_others() {
     let (mut w, escrow) = world();
     let order = order(&mut w, escrow, Terms { gang: true, ..terms(2) }, 8, Pick::Tenant);

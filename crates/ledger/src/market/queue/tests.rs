@@ -11,7 +11,7 @@ use crate::{
     },
     view,
 };
-use muster_market::{Request, Terms};
+use muster_market::{Request, Spread, Terms};
 use muster_types::*;
 
 fn thread() -> Terms {
@@ -240,6 +240,28 @@ fn what_could_help_wakes_an_order_and_nothing_else_does() {
     };
     run("an offer with a GPU", &|w: &mut World, _| set(w, gpus), 1, 1);
     run("capacity that came free", &|w: &mut World, _| close_all(w), 1, 0);
+}
+
+#[test]
+fn who_drains_and_moves_makes_room_for_what_must_be_apart() {
+    let mut w = World::new();
+    w.provider("pat", "3.6");
+    w.provider("quin", "7.2");
+    w.ok("pat", moved());
+    w.ok("quin", moved());
+    let escrow = w.open_escrow("ann", usd(10));
+    let spread = Spread { per_region: 1, ..Spread::default() };
+    let order = place(&mut w, escrow, Terms { count: 2, spread, ..thread() });
+    let winners = |w: &World| {
+        let leases = w.order(&order).leases;
+        leases.iter().map(|lease| w.lease(lease).provider()).collect::<Vec<_>>()
+    };
+    w.ok("pat", Action::ProviderDrain {});
+    w.pass(3, STEP);
+    assert_eq!(winners(&w), [id("pat")], "both are in one region");
+    let profile = crate::ProviderProfile { region: "far away".into(), ..Default::default() };
+    w.ok("pat", Action::ProviderSet { profile });
+    assert_eq!(winners(&w), [id("pat"), id("quin")]);
 }
 
 fn pay() -> Action {

@@ -6,7 +6,7 @@ use crate::{
         world::{STEP, hash, id},
     },
 };
-use muster_market::{Request, Terms};
+use muster_market::{Request, Terms, Together};
 use muster_types::*;
 
 fn terms(count: u32) -> Terms {
@@ -82,6 +82,27 @@ fn an_order_shrinks_in_place() {
     }
     assert_eq!(w.host_of("pat", 0).used.cpu_milli, 5_000);
     assert_eq!(w.escrow(&escrow).open_leases, 5);
+}
+
+#[test]
+fn a_gang_that_is_made_smaller_is_looked_for_again() {
+    let mut w = World::new();
+    w.provider("pat", "0.36");
+    let escrow = w.open_escrow("ann", usd(10));
+    let table = [
+        Terms { gang: true, ..terms(9) },
+        Terms { together: Together::Host, ..terms(9) },
+        terms(9),
+    ];
+    for (terms, got) in table.into_iter().zip([[0, 8], [0, 8], [8, 8]]) {
+        let order = place(&mut w, escrow, terms);
+        w.pass(2, STEP);
+        assert_eq!(w.order(&order).leases.len(), got[0], "a host has eight threads");
+        w.ok("ann", update(order, OrderChange::Count { count: 8 }));
+        let record = w.order(&order);
+        assert_eq!((record.status, record.leases.len()), (OrderStatus::Leased, got[1]));
+        w.ok("ann", update(order, OrderChange::Shrink { leases: record.leases }));
+    }
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! What any account does with its bond: services, auditors, operators.
 
 use super::Run;
-use muster_ledger::Action;
+use crate::model::Duty;
+use muster_ledger::{Action, bond::DutyKind};
 use muster_types::{AccountId, Amount, Millis};
 
 impl Run {
@@ -32,7 +33,11 @@ impl Run {
             _ => {
                 let attributes = [("tier".to_owned(), self.below(3).to_string())].into();
                 let until = Millis(self.model.now + self.below(60_000));
-                (who, Action::AttributeSign { provider, attributes, until })
+                let is_auditor = |one: &&Duty| one.kind == DutyKind::Auditor;
+                let auditors = self.model.duties.iter().filter(is_auditor);
+                let auditors: Vec<AccountId> = auditors.map(|one| one.owner).collect();
+                let auditor = if self.chance(90) { self.pick(&auditors) } else { None };
+                (auditor.unwrap_or(who), Action::AttributeSign { provider, attributes, until })
             }
         })
     }

@@ -1,23 +1,24 @@
 //! Random and hostile sequences, applied to the ledger and to the model.
 
-mod bend;
 mod bonded;
 mod chain;
+mod market;
+mod owner;
 mod party;
 mod past;
 mod provider;
 mod tenant;
 
 use crate::drive_stake;
-use crate::model::{Model, Phase, Sent, Verdict, money};
+use crate::model::{Model, Phase, Sent, Signers, Verdict, lowest_unused, money};
 use muster_ledger::{
-    Action, BlockBuilder, BlockContext, Genesis, MemoryState, Params, Tx,
+    Action, BlockBuilder, BlockContext, BlockOutcome, Event, Genesis, MemoryState, Params, Reject,
+    Tx,
     genesis::{Balance, PROTOCOL},
     invariant, rebuild_derived,
 };
 use muster_types::{
-    AccountId, Amount, Asset, Auth, Envelope, Hash, LeaseId, Millis, Rate, SecretKey, Signature,
-    codec,
+    AccountId, Amount, Asset, Auth, Envelope, Hash, LeaseId, Millis, Rate, SecretKey, codec,
 };
 use num_traits::Zero as _;
 use rand_chacha::{
@@ -45,15 +46,30 @@ impl Seen {
         self.actions.values().map(|(tried, _)| tried).sum()
     }
 
-    fn action(&mut self, action: &Action, applied: bool) {
-        let name = format!("{action:?}");
-        let name = name.split([' ', '{']).next().unwrap_or_default().to_owned();
-        let count = self.actions.entry(name).or_default();
-        *count = (count.0 + 1, count.1 + u64::from(applied));
+    fn action(&mut self, tx: &Tx, reject: Option<&Reject>) {
+        let count = self.actions.entry(first_word(&tx.envelope.action)).or_default();
+        *count = (count.0 + 1, count.1 + u64::from(reject.is_none()));
+        self.end(match (reject, &tx.auth) {
+            (Some(reject), _) => format!("refused: {}", first_word(reject)),
+            (None, auth) => format!("by: {}", first_word(auth)),
+        });
     }
 
     fn end(&mut self, how: String) {
         *self.ends.entry(how).or_default() += 1;
+    }
+
+    /// What the market did in a block.
+    fn events_of(&mut self, outcome: &BlockOutcome) {
+        for event in outcome.all_events() {
+            match event {
+                Event::BidEnded { outcome, .. } => self.end(format!("Bid{outcome:?}")),
+                Event::OrderEnded { status, .. } => self.end(format!("Order{status:?}")),
+                Event::OrderReopened { .. } => self.end("Reopened".into()),
+                Event::OrderPicking { .. } => self.end("Picking".into()),
+                _ => {}
+            }
+        }
     }
 
     /// How things stand at the end of a run.
@@ -109,8 +125,15 @@ impl Seen {
     }
 }
 
+/// The name of a variant.
+fn first_word(of: &impl std::fmt::Debug) -> String {
+    let text = format!("{of:?}");
+    let name = text.split(|letter: char| !letter.is_alphanumeric()).next();
+    name.unwrap_or_default().to_owned()
+}
+
 /// What has to happen in a long test.
-const ENDS: [&str; 31] = [
+const ENDS: [&str; 51] = [
     "TenantClosed",
     "OutOfFunds",
     "ProviderNotReady",
@@ -142,6 +165,26 @@ const ENDS: [&str; 31] = [
     "job left",
     "escrow left",
     "proposal left",
+    "BidWon",
+    "BidLost",
+    "BidWithdrawn",
+    "BidDisplaced",
+    "BidBroken",
+    "OrderLeased",
+    "OrderExpired",
+    "OrderCancelled",
+    "OrderOutOfFunds",
+    "Reopened",
+    "Picking",
+    "by: Own",
+    "by: Key",
+    "by: Members",
+    "refused: BadNonce",
+    "refused: FeeTooHigh",
+    "refused: OutOfScope",
+    "refused: SpendLimit",
+    "refused: Signatures",
+    "refused: NotYours",
 ];
 
 struct Run {
@@ -149,6 +192,9 @@ struct Run {
     state: MemoryState,
     model: Model,
     keys: Vec<SecretKey>,
+    /// Their accounts.
+    people: Vec<AccountId>,
+    hot_keys: Vec<AccountId>,
     chain: Hash,
     /// A provider that does nothing for a while.
     asleep: Option<AccountId>,
@@ -171,6 +217,11 @@ pub(crate) fn run(seed: u64, blocks: u64, seen: &mut Seen) -> Result<Model, Stri
     Err(format!("seed {seed}: the indexes are not what rebuilding gives"))
 }
 
+/// Which of so many values a seed has.
+fn which(seed: u64, of: u64) -> usize {
+    usize::try_from(seed % of).unwrap()
+}
+
 /// Short times and small sums, so that what is rare happens.
 fn params(seed: u64) -> Params {
     Params {
@@ -186,7 +237,6 @@ fn params(seed: u64) -> Params {
         overdrawn_grace_ms: Millis(4_000),
         offer_lifetime_min_ms: Millis(10_000),
         pledge_hours: 4,
-        retry_max: 10_000,
         auditor_bond_min: Amount::from_units(5),
         jail_ms: Millis(8_000),
         jail_breaks: 2 + u32::from(seed.is_multiple_of(2)),
@@ -195,10 +245,15 @@ fn params(seed: u64) -> Params {
         min_charge_ms: Millis(1_500 * (seed % 3)),
         challenge_bond: Amount::from_units(1),
         bisect_arity: 3,
-        // Queues cost nothing here: the rest of an escrow's money is followed to the nano.
-        fee_per_visit: Amount::ZERO,
-        rent_per_lease: Rate::ZERO,
-        look_ahead: 1_000_000,
+        // What waiting and looking cost, from nothing to more than an escrow has.
+        fee_per_visit: Amount::from_nanos([0, 10, 3_000_000][which(seed, 3)]),
+        rent_per_lease: Rate::per_hour(Amount::from_nanos([0, 7, 900_000_000_000][which(seed, 3)])),
+        look_ahead: [0, 1, 2, 8, 1_000_000][which(seed, 5)],
+        visit_max: [1_000, 1, 2, 5, 1_000, 1_000, 4][which(seed, 7)],
+        retry_max: [10_000, 1, 3][which(seed / 2, 3)],
+        bid_deposit: Amount::from_nanos(300_000_000),
+        pick_window_ms: Millis(3_000),
+        reauction_ms: Millis(9_000),
         ..Params::default()
     }
 }
@@ -222,7 +277,10 @@ impl Run {
         state.apply(genesis.changes().unwrap());
         let random = ChaCha8Rng::seed_from_u64(seed);
         let (model, chain) = (Model::new(&genesis), genesis.id());
-        Self { random, state, model, keys, chain, asleep: None, block_now: 0 }
+        let people = keys.iter().map(SecretKey::account).collect();
+        let hot_keys = owner::keys();
+        let (asleep, block_now) = (None, 0);
+        Self { random, state, model, keys, people, hot_keys, chain, asleep, block_now }
     }
 
     fn below(&mut self, limit: u64) -> u64 {
@@ -240,12 +298,12 @@ impl Run {
 
     fn anybody(&mut self) -> AccountId {
         let person = usize::try_from(self.below(PEOPLE as u64)).unwrap();
-        self.keys[person].account()
+        self.people[person]
     }
 
     fn provider(&mut self) -> AccountId {
         let person = self.below((PROVIDERS - VALIDATORS) as u64);
-        self.keys[VALIDATORS + usize::try_from(person).unwrap()].account()
+        self.people[VALIDATORS + usize::try_from(person).unwrap()]
     }
 
     /// Most of them small, some of them beyond all bounds.
@@ -260,9 +318,6 @@ impl Run {
     }
 
     fn block(&mut self, seen: &mut Seen) -> Result<(), String> {
-        if self.chance(20) {
-            self.bend();
-        }
         if self.chance(5) {
             self.asleep = Some(self.provider()).filter(|_| self.asleep.is_none());
         }
@@ -277,7 +332,7 @@ impl Run {
             proposer: drive_stake::proposer(&mut self.random, &self.model),
         };
         self.block_now = context.now.0;
-        let mut acts = Vec::new();
+        let mut acts = self.openings(context.height);
         if self.chance(60) {
             acts.extend(self.heartbeats());
         }
@@ -288,18 +343,32 @@ impl Run {
         let state = std::mem::take(&mut self.state);
         let mut block = BlockBuilder::new(&state, context).unwrap();
         self.model.begin(&context);
+        let mut applied_txs = Vec::new();
         for (who, action) in acts {
             let tx = self.unsigned(who, action);
             let action = &tx.envelope.action;
             let by = self.sent(&tx);
             let expected = self.model.apply(tx.id(), &by, action);
             let applied = block.push_verified(&tx);
-            seen.action(action, applied.is_ok());
+            seen.action(&tx, applied.as_ref().err());
             if applied.is_ok() != expected.is_ok() {
                 return Err(format!("{action:?}: ledger {applied:?}, model {expected:?}"));
             }
+            if applied.is_ok() {
+                applied_txs.push(tx);
+            }
         }
         let outcome = block.finish();
+        seen.events_of(&outcome);
+        if context.height.is_multiple_of(8) {
+            let mut alone = BlockBuilder::new(&state, context).unwrap();
+            for tx in &applied_txs {
+                alone.push_verified(tx).map_err(|error| format!("without the refused: {error}"))?;
+            }
+            if alone.finish() != outcome {
+                return Err("what was refused left something behind".to_owned());
+            }
+        }
         self.model.end();
         let left: Vec<_> = outcome.archived.iter().map(|(key, _)| &key[2..]).collect();
         let expected: Vec<_> = self.model.past.last.iter().map(|id| &id.0[..]).collect();
@@ -314,25 +383,36 @@ impl Run {
 
     /// Signatures are not what is tested here: see the tests of the envelope.
     fn unsigned(&mut self, signer: AccountId, action: Action) -> Tx {
-        let person = self.model.people.find(|one| one.id == signer);
-        let used = person.map(|one| one.used.clone()).unwrap_or_default();
-        let lowest = (0..).find(|nonce| !used.contains(nonce)).unwrap_or(0);
+        let auth = self.auth(&signer, &action);
+        let lowest = match &auth {
+            Auth::Key(by) => {
+                let known = self.model.delegated_to(&signer, &by.key);
+                known.map_or(0, |known| lowest_unused(known.first, &known.used))
+            }
+            Auth::Own(_) | Auth::Members(_) => {
+                let person = self.model.people.find(|one| one.id == signer);
+                person.map_or(0, |person| lowest_unused(0, &person.used))
+            }
+        };
         let nonce = if self.chance(10) { lowest + self.below(70) } else { lowest };
         let max_fee = if self.chance(2) { Amount::ZERO } else { Amount::from_units(1) };
         let (chain, expires) = (self.chain, Millis::MAX);
         let envelope = Envelope { chain, signer, nonce, max_fee, expires, action };
-        Tx { envelope, auth: Auth::Own(Signature([0; 64])) }
+        Tx { envelope, auth }
     }
 
     fn sent(&self, tx: &Tx) -> Sent {
-        let bytes = codec::encode(tx).len() as u64;
-        let params = &self.model.params;
-        let by_size = params.fee_per_byte.checked_mul(bytes).unwrap();
-        let by_unit = params.fee_per_unit.checked_mul(tx.envelope.action.units()).unwrap();
+        let (signers, signatures) = match &tx.auth {
+            Auth::Own(_) => (Signers::Own, 1),
+            Auth::Key(by) => (Signers::Key(by.key), 1),
+            Auth::Members(by) => (Signers::Members(by.iter().map(|by| by.key).collect()), by.len()),
+        };
+        let bytes = codec::encode(tx).len();
         Sent {
             signer: tx.envelope.signer,
+            signers,
             nonce: tx.envelope.nonce,
-            fee: money(by_size) + money(by_unit),
+            fee: self.model.fee(&tx.envelope.action, bytes, signatures),
             max_fee: money(tx.envelope.max_fee),
         }
     }
@@ -348,8 +428,38 @@ impl Run {
         beats.into_iter().map(|(who, leases)| (who, Action::Heartbeat { leases })).collect()
     }
 
+    /// What a sequence begins with, so that most of it is about leases: some provide, some audit,
+    /// some have money set aside.
+    fn openings(&mut self, height: u64) -> Vec<(AccountId, Action)> {
+        let mut acts = Vec::new();
+        match height {
+            1 => {
+                for (place, who) in self.people.clone().into_iter().enumerate() {
+                    let amount = Amount::from_units(30 + self.below(150));
+                    acts.push((who, Action::BondAdd { amount }));
+                    if (VALIDATORS..PROVIDERS).contains(&place) {
+                        acts.push((who, Action::ProviderSet { profile: self.profile() }));
+                    } else if place < 2 {
+                        acts.push((who, Action::AuditorRegister {}));
+                    }
+                    let deposit = Amount::from_units(1 + self.below(40));
+                    acts.push((who, Action::EscrowOpen { deposit }));
+                }
+            }
+            2 => {
+                for who in self.people.clone().drain(VALIDATORS..PROVIDERS) {
+                    for index in 0..=u32::try_from(self.below(3)).unwrap() {
+                        acts.push((who, Action::HostSet { index, spec: self.host_spec() }));
+                    }
+                }
+            }
+            _ => {}
+        }
+        acts
+    }
+
     fn act(&mut self) -> Option<(AccountId, Action)> {
-        let (rightful, action) = match self.below(34) {
+        let (rightful, action) = match self.below(41) {
             0..=7 => self.as_tenant()?,
             8..=15 => self.as_provider()?,
             16 => {
@@ -360,7 +470,9 @@ impl Run {
             17..=19 => self.as_bonded()?,
             20..=23 => self.as_party()?,
             24..=26 => self.as_challenger()?,
-            33 => self.on_what_has_left()?,
+            27..=32 => self.as_trader()?,
+            33 => self.as_owner()?,
+            34 => self.on_what_has_left()?,
             _ => drive_stake::act(&mut self.random, &self.model)?,
         };
         Some((if self.chance(8) { self.anybody() } else { rightful }, action))
@@ -368,7 +480,7 @@ impl Run {
 }
 
 /// How many kinds of actions are tried.
-const KINDS: usize = 46;
+const KINDS: usize = 53;
 
 /// From so many actions on, everything in [`ENDS`] happens.
 const LONG: u64 = 100_000;

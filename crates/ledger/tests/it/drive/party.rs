@@ -19,7 +19,7 @@ impl Run {
             let output = if self.chance(70) { 1 } else { u8::try_from(self.below(4)).unwrap() };
             let output = (output < 3).then(|| result(output));
             let voter = usize::try_from(self.below(VALIDATORS as u64)).unwrap();
-            return Some((self.keys[voter].account(), Action::DisputeVote { dispute, output }));
+            return Some((self.people[voter], Action::DisputeVote { dispute, output }));
         }
         let leases: Vec<_> =
             self.model.leases.iter().map(|one| (one.id, one.host, one.job)).collect();
@@ -39,7 +39,8 @@ impl Run {
         };
         let claims = [first, second].map(|(lease, host, _)| {
             let signer = if self.chance(3) { self.anybody() } else { host.provider };
-            let key = self.keys.iter().find(|key| key.account() == signer).unwrap();
+            let person = self.people.iter().position(|one| *one == signer).unwrap();
+            let key = &self.keys[person];
             Claim::sign(&self.chain, lease, task, result(claimed(&lease)), key)
         });
         let evidence = "somewhere".to_owned();
@@ -95,7 +96,7 @@ impl Run {
                     _ => Finding::State { hash: chain::right(challenge.points.last()?.0) },
                 };
                 let voter = usize::try_from(self.below(VALIDATORS as u64)).unwrap();
-                (self.keys[voter].account(), Action::StepVote { dispute, finding })
+                (self.people[voter], Action::StepVote { dispute, finding })
             }
         })
     }

@@ -4,6 +4,7 @@ use super::{Run, chain};
 use muster_ledger::{Action, ProviderProfile, job::Verification, provider::HostSpec};
 use muster_market::{GIB, Interruptible, Prices, Verifies};
 use muster_types::{AccountId, Amount, Hash, LeaseId, Millis, Rate, Resources};
+use std::collections::BTreeMap;
 
 impl Run {
     pub(super) fn as_provider(&mut self) -> Option<(AccountId, Action)> {
@@ -13,15 +14,7 @@ impl Run {
         let index = u32::try_from(self.below(3)).unwrap();
         let who = self.provider();
         Some(match self.below(16) {
-            0 => {
-                let region = format!("region-{}", self.below(2));
-                let operator = if self.chance(40) { Some(self.provider()) } else { None };
-                let jurisdiction =
-                    ["", "de", "us"][usize::try_from(self.below(3)).unwrap()].to_owned();
-                let profile =
-                    ProviderProfile { region, operator, jurisdiction, ..Default::default() };
-                (who, Action::ProviderSet { profile })
-            }
+            0 => (who, Action::ProviderSet { profile: self.profile() }),
             1 => (who, Action::BondAdd { amount: Amount::from_units(self.below(120)) }),
             2 if self.chance(6) => (who, Action::ProviderDrain {}),
             3 => (who, Action::BondWithdraw {}),
@@ -69,7 +62,21 @@ impl Run {
         Some((who, Action::ResultCommit { lease, root, count, fuel }))
     }
 
-    fn host_spec(&mut self) -> HostSpec {
+    pub(super) fn profile(&mut self) -> ProviderProfile {
+        let region = format!("region-{}", self.below(2));
+        let operator = if self.chance(40) { Some(self.provider()) } else { None };
+        let jurisdiction = ["", "de", "us"][usize::try_from(self.below(3)).unwrap()].to_owned();
+        let attributes = self.tier();
+        ProviderProfile { region, operator, jurisdiction, attributes, ..Default::default() }
+    }
+
+    /// An attribute that orders ask for, where there is one.
+    fn tier(&mut self) -> BTreeMap<String, String> {
+        let tier = self.chance(50).then(|| ("tier".to_owned(), self.below(3).to_string()));
+        tier.into_iter().collect()
+    }
+
+    pub(super) fn host_spec(&mut self) -> HostSpec {
         let price = Rate::per_hour(Amount::from_nanos(u128::from(1 + self.below(4)) * 900_000_000));
         let odd = self.chance(3);
         let all = [Verifies::Replicate, Verifies::Audit, Verifies::Dispute];
@@ -98,7 +105,7 @@ impl Run {
             verifies,
             fuel_per_s: self.below(50),
             interruptible,
-            ..HostSpec::default()
+            attributes: self.tier(),
         }
     }
 }

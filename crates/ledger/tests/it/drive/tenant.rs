@@ -4,9 +4,9 @@ use super::Run;
 use muster_ledger::{
     Action,
     job::{ChainStart, JobKind, JobSpec, Verification},
-    market::Mode,
+    market::{Mode, Pick},
 };
-use muster_market::{GIB, Request, Spread, Terms};
+use muster_market::{GIB, Request, Spread, Terms, Together};
 use muster_types::{AccountId, Amount, EscrowId, Hash, LeaseId, Millis, Rate};
 
 /// What every chain starts from.
@@ -38,7 +38,7 @@ impl Run {
             }
             5..=7 => self.order(escrow)?,
             8 => {
-                let orders = self.model.orders.iter().filter(|one| one.ended.is_none());
+                let orders = self.model.orders.iter().filter(|one| one.is_open());
                 let orders: Vec<_> = orders.map(|one| (one.tenant, one.id)).collect();
                 let (tenant, order) = self.pick(&orders)?;
                 (tenant, Action::OrderCancel { order })
@@ -87,22 +87,36 @@ impl Run {
         let escrow = job.map(|(_, escrow)| escrow).or(escrow.map(|(escrow, _)| escrow))?;
         let owner = self.model.escrow(&escrow).ok()?.owner;
         let (job, terms) = (job.map(|(job, _)| job), self.terms());
-        // A premium that falls wakes nobody, so who limits the risk does not wait here.
-        let patience = if terms.max_risk_bps == 0 { self.below(20_000) } else { 1 };
-        let deadline = Millis(self.block_now + patience);
+        let deadline = Millis(self.block_now + self.below(20_000));
+        let (mode, reauction) = (self.mode(), self.chance(60));
         let manifest = Hash([2; 32]);
         Some((
             owner,
-            Action::OrderPlace {
-                escrow,
-                job,
-                terms,
-                deadline,
-                manifest,
-                mode: Mode::Standing,
-                reauction: false,
-            },
+            Action::OrderPlace { escrow, job, terms, deadline, manifest, mode, reauction },
         ))
+    }
+
+    fn mode(&mut self) -> Mode {
+        if self.chance(70) {
+            return Mode::Standing;
+        }
+        let pick = if self.chance(50) { Pick::Lowest } else { Pick::Tenant };
+        let window_ms = Millis(self.below(9_000));
+        Mode::Bids { window_ms, bids_max: u16::try_from(self.below(4)).unwrap(), pick }
+    }
+
+    /// Auditors that an order names, where it does.
+    fn auditors(&mut self) -> Vec<AccountId> {
+        if !self.chance(12) {
+            return Vec::new();
+        }
+        let signed: Vec<_> = self.model.signed.iter().map(|one| one.auditor).collect();
+        let mut all: Vec<AccountId> =
+            (0..self.below(3)).filter_map(|_| self.pick(&signed)).collect();
+        if self.chance(10) {
+            all.push(self.anybody());
+        }
+        all
     }
 
     fn terms(&mut self) -> Terms {
@@ -119,7 +133,18 @@ impl Run {
             Spread::default()
         };
         let metered = self.chance(10);
+        let together = match self.below(8) {
+            0 => Together::Region,
+            1 => Together::Provider,
+            2 => Together::Host,
+            _ => Together::No,
+        };
+        let tier = self.chance(15).then(|| ("tier".to_owned(), self.below(3).to_string()));
         Terms {
+            together,
+            attributes: tier.into_iter().collect(),
+            signed_by_any: self.auditors(),
+            signed_by_all: self.auditors(),
             request: Request {
                 cpu_milli: self.below(3_000),
                 memory_bytes: self.below(4 * GIB),

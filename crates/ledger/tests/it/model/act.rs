@@ -1,9 +1,8 @@
 //! One transaction's action.
 
-use super::{Model, Order, OrderEnd, Outcome, Refused, Sent, money, must};
+use super::{Model, Outcome, Sent, money, must};
 use muster_ledger::Action;
-use muster_types::{Amount, OrderId, ProposalId, TxId, UnbondingId};
-use num_traits::Zero as _;
+use muster_types::{Amount, ProposalId, TxId, UnbondingId};
 
 impl Model {
     pub(super) fn act(&mut self, tx: TxId, by: &Sent, action: &Action) -> Outcome {
@@ -42,12 +41,18 @@ impl Model {
             Action::JobOpen { spec } => self.job_open(tx, who, spec),
             Action::JobClose { job } => self.job_close(who, job),
             Action::OrderPlace { .. } => self.order_place(tx, by, action),
-            Action::OrderCancel { order } => {
-                let order = self.orders.find_mut(|one| one.id == *order).ok_or(Refused)?;
-                must(order.tenant == who && order.ended.is_none())?;
-                order.ended = Some(OrderEnd::Cancelled);
-                Ok(())
+            Action::OrderCancel { order } => self.order_cancel(who, order),
+            Action::OrderUpdate { order, change } => self.order_update(who, order, change),
+            Action::BidPlace { order, host, rate, count } => {
+                self.bid_place(who, order, *host, *rate, *count)
             }
+            Action::BidWithdraw { order, host } => self.bid_withdraw(who, order, *host),
+            Action::BidAccept { order, hosts } => self.bid_accept(who, order, hosts),
+            Action::KeyGrant { key, scopes, usd, mst, expires } => {
+                self.key_grant(who, *key, *scopes, [*usd, *mst], expires.0)
+            }
+            Action::KeyRevoke { key } => self.key_revoke(who, key),
+            Action::MultisigSet { policy } => self.multisig_set(who, policy.as_ref()),
             Action::LeaseReady { lease } => self.lease_ready(who, lease),
             Action::Heartbeat { leases } => self.heartbeat(who, leases),
             Action::LeaseClose { lease } => self.lease_close(who, lease),
@@ -80,44 +85,7 @@ impl Model {
             Action::Propose { .. } | Action::Vote { .. } => {
                 self.vote_act(ProposalId::derive(&tx), who, action)
             }
-            // Not tried.
-            Action::KeyGrant { .. }
-            | Action::KeyRevoke { .. }
-            | Action::MultisigSet { .. }
-            | Action::BidPlace { .. }
-            | Action::BidWithdraw { .. }
-            | Action::BidAccept { .. }
-            | Action::OrderUpdate { .. } => Err(Refused),
         }
-    }
-
-    fn order_place(&mut self, tx: TxId, by: &Sent, action: &Action) -> Outcome {
-        let Action::OrderPlace { escrow, job, terms, deadline, .. } = action else {
-            return Err(Refused);
-        };
-        let who = by.signer;
-        must(terms.check().is_ok())?;
-        must(deadline.0 > self.now)?;
-        let found = self.escrow(escrow)?;
-        must(found.owner == who && !found.closed && found.short_since.is_none())?;
-        must(!found.balance.is_zero())?;
-        if let Some(job) = job {
-            let job = self.job(job)?;
-            must(job.tenant == who && !job.closed && job.spec.escrow == *escrow)?;
-        }
-        self.orders.push(Order {
-            id: OrderId::derive(&tx),
-            tenant: who,
-            escrow: *escrow,
-            job: *job,
-            terms: terms.clone(),
-            placed_at: self.now,
-            deadline: deadline.0,
-            fee: by.fee.clone(),
-            ended: None,
-            final_since: None,
-        });
-        Ok(())
     }
 }
 

@@ -28,8 +28,12 @@ impl Model {
 
     /// Changes a bond's amount or queue; a provider may begin or cease to be active by it.
     pub(super) fn bond_change(&mut self, owner: AccountId, change: impl FnOnce(&mut Bond)) {
+        let before = self.bond_of(&owner);
         let bond = self.bonds.find_mut(|bond| bond.owner == owner).expect("the bond exists");
         change(bond);
+        if bond.amount > before {
+            self.improved(&owner);
+        }
         self.stand(&owner);
     }
 
@@ -120,7 +124,13 @@ impl Model {
 
     pub(super) fn duties_due(&mut self) {
         let now = self.now;
-        self.duties.remove(|duty| duty.leaving.is_some_and(|until| until <= now));
+        let over = |duty: &Duty| duty.leaving.is_some_and(|until| until <= now);
+        let freed: Vec<AccountId> =
+            self.duties.iter().filter(|duty| over(duty)).map(|duty| duty.owner).collect();
+        self.duties.remove(over);
+        for owner in freed {
+            self.improved(&owner);
+        }
     }
 
     pub(super) fn auditor_register(&mut self, who: AccountId) -> Outcome {
@@ -187,6 +197,7 @@ impl Model {
         self.signed.remove(|one| one.provider == provider && one.auditor == who);
         let (at, attributes) = (self.now, attributes.clone());
         self.signed.push(Signed { provider, auditor: who, attributes, at, until });
+        self.improved(&provider);
         Ok(())
     }
 

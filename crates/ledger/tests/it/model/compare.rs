@@ -1,19 +1,25 @@
 //! The ledger's state against the model's.
 
-use super::{Lease, Model, Money, OrderEnd, Phase, Service, Stage, Standing, Verdict, money};
+use super::{
+    Lease, Model, Money, OrderEnd, OrderStage, Phase, Service, Stage, Standing, Verdict, Waits,
+    lowest_unused, money,
+};
 use muster_ledger::{
     State,
     dispute::{ChallengeStatus, DisputeStatus},
     escrow::{Deposit, EscrowStatus},
     keys,
-    market::{self, CloseReason, LeaseStatus, OrderStatus, Serving},
+    market::{self, CloseReason, LeaseStatus, OrderStatus, Serving, Turn},
     neutrality::Basis,
     provider::ProviderStatus,
     view,
 };
 use muster_types::{AccountId, Millis};
 use num_traits::Zero as _;
-use std::{collections::BTreeMap, fmt::Debug};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Debug,
+};
 
 /// What differs, or nothing.
 pub(super) type Same = Result<(), String>;
@@ -53,6 +59,26 @@ impl Model {
             let person = person.ok_or_else(|| format!("who is {id}?"))?;
             same(&format!("usd of {id}"), &money(account.usd), &person.usd)?;
             same(&format!("mst of {id}"), &money(account.mst), &person.mst)?;
+            let nonces = nonces(0, &person.used);
+            same("nonces", &(account.nonce, account.nonces_used), &nonces)?;
+            let authority = view::authority(state, &id);
+            let policy = authority.policy.map(|policy| {
+                (usize::from(policy.threshold), policy.members.into_iter().collect())
+            });
+            same("policy", &policy, &person.policy)?;
+            same("acts by members", &account.multisig, &person.policy.is_some())?;
+            same("nonces of keys", &authority.nonce_floor, &person.floor)?;
+        }
+        let keys: Vec<_> = keys::KEYS.scan(state, &(), None).collect();
+        same("keys", &keys.len(), &self.delegated.len())?;
+        for ((account, key), record) in keys {
+            let model = self.delegated_to(&account, &key);
+            let model = model.ok_or_else(|| format!("no key {key} of {account}"))?;
+            same("scopes", &Vec::from(record.scopes), &model.scopes)?;
+            same("limits", &[record.usd_left, record.mst_left].map(money), &model.left)?;
+            same("key's end", &record.expires.0, &model.until)?;
+            let nonces = nonces(model.first, &model.used);
+            same("nonces of a key", &(record.nonce, record.nonces_used), &nonces)?;
         }
         Ok(())
     }
@@ -202,6 +228,7 @@ impl Model {
             same("withheld", &money(record.withheld), &self.withheld_on(&id))?;
             same("paid", &money(record.paid), &paid)?;
             same("refunded", &money(record.refunded), &model.refunded)?;
+            same("fees of an escrow", &money(record.fees), &model.fees)?;
             let of = |one: &Deposit| {
                 let left = if model.closed { one.refunded } else { one.left };
                 (one.depositor, money(one.amount), money(left))
@@ -216,21 +243,46 @@ impl Model {
         same("orders", &orders.len(), &self.orders.len())?;
         for (id, record) in orders {
             let model = self.order(&id).map_err(|_| format!("no order {id}"))?;
-            let ended = match record.status {
-                OrderStatus::Open => None,
-                OrderStatus::Leased => Some(OrderEnd::Filled),
-                OrderStatus::Expired => Some(OrderEnd::Expired),
-                OrderStatus::Cancelled => Some(OrderEnd::Cancelled),
-                OrderStatus::OutOfFunds | OrderStatus::Picking { .. } => {
-                    return Err(format!("order {id} is {:?}", record.status));
+            let at = |of: muster_market::Cursor| (money(of.unit_price.amount_per_hour()), of.host);
+            let stage = match (record.status, record.bidding, record.turn) {
+                (OrderStatus::Open, Some(bidding), _) => {
+                    OrderStage::Bidding { until: bidding.until.0 }
                 }
+                (OrderStatus::Open, None, turn) => OrderStage::Waiting(match turn {
+                    Turn::Ready { cursor: Some(cursor), woken } => {
+                        Waits::Behind { at: at(cursor), woken }
+                    }
+                    Turn::Ready { cursor: None, .. } => Waits::First,
+                    Turn::Asleep => Waits::Asleep,
+                    Turn::Unfunded => Waits::Unfunded,
+                }),
+                (OrderStatus::Picking { until }, ..) => OrderStage::Picking { until: until.0 },
+                (OrderStatus::Leased, ..) => OrderStage::Ended(OrderEnd::Filled),
+                (OrderStatus::Expired, ..) => OrderStage::Ended(OrderEnd::Expired),
+                (OrderStatus::Cancelled, ..) => OrderStage::Ended(OrderEnd::Cancelled),
+                (OrderStatus::OutOfFunds, ..) => OrderStage::Ended(OrderEnd::OutOfFunds),
             };
-            same("order ended", &ended, &model.ended)?;
-            same("order placed", &record.placed_at.0, &model.placed_at)?;
+            same("order", &stage, &model.stage)?;
+            let bids = record.bidding.map_or(0, |bidding| bidding.bids as usize);
+            same("bids", &bids, &self.bids_on(&id).len())?;
+            same("missing", &record.missing, &model.missing)?;
+            same("terms", &record.terms, &model.terms)?;
+            same("manifest", &record.manifest, &model.manifest)?;
+            same("charged", &money(record.charged), &model.charged)?;
+            let times = (record.placed_at.0, record.deadline.0);
+            same("order's times", &times, &(model.placed_at, model.deadline))?;
             let leases: Vec<_> = self.leases_of(&id).iter().map(|lease| lease.id).collect();
             same("leases of an order", &record.leases, &leases)?;
         }
-        Ok(())
+        let bids: Vec<_> = keys::BIDS.scan(state, &(), None).collect();
+        same("all bids", &bids.len(), &self.bids.len())?;
+        for ((order, host), bid) in bids {
+            let model = self.bids.find(|one| one.order == order && one.host == host);
+            let model = model.map(|one| (one.rate, one.count, one.deposit.clone(), one.at));
+            let bid = (bid.rate, bid.count, money(bid.deposit), bid.at.0);
+            same("bid", &Some(bid), &model)?;
+        }
+        same("slept too long", &None, &self.bells.overslept)
     }
 
     fn compare_leases(&self, state: &dyn State) -> Same {
@@ -312,7 +364,7 @@ impl Model {
 }
 
 /// As the ledger names it.
-pub(crate) fn status(phase: Phase) -> LeaseStatus {
+fn status(phase: Phase) -> LeaseStatus {
     let serving = |service| match service {
         Service::Plain => Serving::Active,
         Service::Updating { since } => Serving::Updating { since: Millis(since) },
@@ -328,4 +380,11 @@ pub(crate) fn status(phase: Phase) -> LeaseStatus {
             LeaseStatus::Closed { reason, at: Millis(at), settled }
         }
     }
+}
+
+/// The lowest unused nonce, and which of those above it are used.
+fn nonces(first: u64, used: &BTreeSet<u64>) -> (u64, u64) {
+    let lowest = lowest_unused(first, used);
+    let bits = (0..64).filter(|ahead| used.contains(&(lowest + ahead)));
+    (lowest, bits.map(|ahead| 1 << ahead).sum())
 }

@@ -1,6 +1,6 @@
 //! What time makes due at a block's end.
 
-use super::{Model, OrderEnd, Phase, Service};
+use super::{Model, Phase, Service};
 use muster_ledger::market::CloseReason;
 use muster_types::{EscrowId, LeaseId};
 
@@ -22,21 +22,12 @@ impl Model {
         self.challenges_due();
         self.windows_due();
         self.duties_due();
-        self.clear();
+        self.turns();
         self.share_fees();
         let retention = self.params.retention_ms.0;
         self.votes_due();
         self.note_final();
         self.leave(retention);
-    }
-
-    fn orders_due(&mut self) {
-        let now = self.now;
-        while let Some(order) =
-            self.orders.find_mut(|order| order.ended.is_none() && order.deadline <= now)
-        {
-            order.ended = Some(OrderEnd::Expired);
-        }
     }
 
     /// Who did not get ready, or did not come back, in time.

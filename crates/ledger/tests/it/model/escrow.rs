@@ -18,6 +18,7 @@ impl Model {
             balance: deposit,
             refunded: Money::zero(),
             final_since: None,
+            fees: Money::zero(),
         });
         Ok(())
     }
@@ -46,6 +47,7 @@ impl Model {
         }
         escrow.balance += &amount;
         self.pay_shortfalls(id);
+        self.fed(id);
         Ok(())
     }
 
@@ -68,7 +70,7 @@ impl Model {
     pub(super) fn escrow_close(&mut self, who: AccountId, id: &EscrowId) -> Outcome {
         let escrow = self.escrow(id)?;
         must(escrow.owner == who && !escrow.closed)?;
-        must(self.orders.find(|order| order.escrow == *id && order.ended.is_none()).is_none())?;
+        must(self.orders.find(|order| order.escrow == *id && order.is_open()).is_none())?;
         must(self.leases_on(id).iter().all(|lease| lease.is_settled()))?;
         self.refresh(id);
         let escrow = self.escrow_mut(id);

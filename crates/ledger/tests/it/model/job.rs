@@ -29,8 +29,7 @@ impl Model {
     }
 
     pub(super) fn job_close(&mut self, who: AccountId, id: &JobId) -> Outcome {
-        let waiting =
-            self.orders.find(|order| order.job == Some(*id) && order.ended.is_none()).is_some();
+        let waiting = self.orders.find(|order| order.job == Some(*id) && order.is_open()).is_some();
         must(!waiting)?;
         let job = self.jobs.find_mut(|one| one.id == *id).ok_or(Refused)?;
         must(job.tenant == who && !job.closed)?;

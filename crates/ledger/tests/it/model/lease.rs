@@ -107,25 +107,10 @@ impl Model {
         Ok(())
     }
 
-    /// A new manifest for an open lease.
-    pub(crate) fn new_manifest(&mut self, id: &LeaseId) {
-        let (steady, height) = (self.steady, self.height);
-        let lease = self.lease_mut(id);
-        let updated = |was| match was {
-            Service::Plain | Service::Updating { .. } => Service::Updating { since: steady },
-            Service::Reclaiming { .. } => was,
-        };
-        match &mut lease.phase {
-            Phase::Granted => (lease.seen_steady, lease.seen_height) = (steady, height),
-            Phase::Serving(was) | Phase::Stalled { was, .. } => *was = updated(*was),
-            Phase::Closed { .. } => {}
-        }
-    }
-
     /// Ends an open lease.
     pub(super) fn close(&mut self, id: &LeaseId, reason: CloseReason) {
         let lease = self.lease(id).expect("the lease exists");
-        let (escrow, provider) = (lease.escrow, lease.host.provider);
+        let (escrow, host, provider) = (lease.escrow, lease.host, lease.host.provider);
         let stalled = matches!(lease.phase, Phase::Stalled { .. });
         if reason != CloseReason::ReadyRejected {
             let mut gap = self.cover(id).unwrap_or(0);
@@ -144,8 +129,10 @@ impl Model {
         let lease = self.lease_mut(id);
         (lease.seen_steady, lease.seen_height) = (steady, height);
         lease.phase = Phase::Closed { reason, at, settled: false };
+        self.came_free(&host);
         if is_fault(reason) {
             self.broke_lease(&provider);
+            self.reauction(id);
         }
         if reason == CloseReason::ProviderFraud {
             return;
@@ -193,6 +180,9 @@ impl Model {
             self.pay_out(id, &due);
         }
         self.escrow_mut(&escrow).balance += &forfeited;
+        if !self.lease_mut(id).pledge.is_zero() {
+            self.improved(&provider);
+        }
         let lease = self.lease_mut(id);
         lease.pledge = Money::zero();
         if let Phase::Closed { settled, reason, .. } = &mut lease.phase {
@@ -204,6 +194,7 @@ impl Model {
         if !forfeited.is_zero() {
             self.pay_shortfalls(&escrow);
         }
+        self.fed(&escrow);
         self.unbond_if_idle(&provider);
     }
 

@@ -91,8 +91,8 @@ impl Model {
         let open = || self.leases.iter().filter(|lease| !lease.is_settled());
         let orders: BTreeSet<_> = open().map(|lease| lease.order).collect();
         let mut jobs: BTreeSet<_> = open().filter_map(|lease| lease.job).collect();
-        note(&mut self.orders, steady, |one| one.ended.is_some() && !orders.contains(&one.id));
-        let waiting = self.orders.iter().filter(|order| order.ended.is_none());
+        note(&mut self.orders, steady, |one| !one.is_open() && !orders.contains(&one.id));
+        let waiting = self.orders.iter().filter(|order| order.is_open());
         jobs.extend(waiting.filter_map(|order| order.job));
         note(&mut self.jobs, steady, |one| one.closed && !jobs.contains(&one.id));
         note(&mut self.escrows, steady, |one| one.closed);

@@ -6,6 +6,8 @@
 //! copy away. Where the ledger keeps a number, the model counts it.
 
 mod act;
+mod authority;
+mod bid;
 mod bond;
 mod challenge;
 mod clear;
@@ -17,21 +19,24 @@ mod job;
 mod lease;
 mod leave;
 mod list;
+mod offer;
+mod order;
 mod pay;
 mod provider;
 mod share;
 pub(crate) mod stake;
 pub(crate) mod vote;
+mod wake;
 
+pub(crate) use authority::{Delegated, lowest_unused};
 pub(crate) use challenge::{Challenge, Stage};
-pub(crate) use compare::status;
 pub(crate) use leave::Past;
 use list::List;
 use muster_ledger::{
     Action, BlockContext, Genesis, Params, ProviderProfile,
     bond::DutyKind,
     job::{JobSpec, TaskOutput, Verification},
-    market::{CloseReason, Commitment},
+    market::{CloseReason, Commitment, Mode},
     provider::HostSpec,
 };
 use muster_market::Terms;
@@ -82,6 +87,16 @@ pub(crate) struct Person {
     pub(crate) mst: Money,
     /// Every nonce that was ever used.
     pub(crate) used: BTreeSet<u64>,
+    /// How many of whom act for it instead of its own key.
+    pub(crate) policy: Option<(usize, BTreeSet<AccountId>)>,
+    /// Where the nonces of its next delegated key begin.
+    pub(crate) floor: u64,
+}
+
+impl Person {
+    fn new(id: AccountId, usd: Money, mst: Money) -> Self {
+        Self { id, usd, mst, used: BTreeSet::new(), policy: None, floor: 0 }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,6 +179,8 @@ pub(crate) struct Escrow {
     pub(crate) refunded: Money,
     /// Since when nothing can change it (steady time).
     pub(crate) final_since: Option<u64>,
+    /// What its orders paid for waiting and for looking.
+    pub(crate) fees: Money,
 }
 
 #[derive(Clone, Debug)]
@@ -181,6 +198,31 @@ pub(crate) enum OrderEnd {
     Filled,
     Expired,
     Cancelled,
+    OutOfFunds,
+}
+
+/// A place in a walk: a unit price, and a host.
+pub(crate) type At = (Money, HostId);
+
+/// What an order that is open to standing offers waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Waits {
+    /// For its first turn, from the cheapest host on.
+    First,
+    /// To go on behind a host; to begin again after that where it was woken.
+    Behind { at: At, woken: bool },
+    /// For a change of the hosts.
+    Asleep,
+    /// For its escrow.
+    Unfunded,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum OrderStage {
+    Waiting(Waits),
+    Bidding { until: u64 },
+    Picking { until: u64 },
+    Ended(OrderEnd),
 }
 
 #[derive(Clone, Debug)]
@@ -190,12 +232,41 @@ pub(crate) struct Order {
     pub(crate) escrow: EscrowId,
     pub(crate) job: Option<JobId>,
     pub(crate) terms: Terms,
+    pub(crate) manifest: Hash,
+    pub(crate) mode: Mode,
+    pub(crate) reauction: bool,
     pub(crate) placed_at: u64,
     pub(crate) deadline: u64,
     pub(crate) fee: Money,
-    pub(crate) ended: Option<OrderEnd>,
     /// Since when nothing can change it (steady time).
     pub(crate) final_since: Option<u64>,
+    pub(crate) stage: OrderStage,
+    /// Leases still to be granted.
+    pub(crate) missing: u32,
+    /// Steady time up to which rent was counted.
+    pub(crate) rent_until: u64,
+    /// Rent that was counted: exact, and how much of it was asked for.
+    pub(crate) rent: (Money, Money),
+    /// What it paid for waiting and for looking.
+    pub(crate) charged: Money,
+}
+
+impl Order {
+    /// Whether leases may still be granted.
+    pub(crate) fn is_open(&self) -> bool {
+        !matches!(self.stage, OrderStage::Ended(_))
+    }
+}
+
+/// A provider's price for one order.
+#[derive(Clone, Debug)]
+pub(crate) struct Bid {
+    pub(crate) order: OrderId,
+    pub(crate) host: HostId,
+    pub(crate) rate: Rate,
+    pub(crate) count: u32,
+    pub(crate) deposit: Money,
+    pub(crate) at: u64,
 }
 
 /// How a lease serves.
@@ -288,6 +359,9 @@ pub(crate) struct Model {
     pub(crate) escrows: List<Escrow>,
     pub(crate) jobs: List<Job>,
     pub(crate) orders: List<Order>,
+    pub(crate) bids: List<Bid>,
+    pub(crate) delegated: List<Delegated>,
+    pub(crate) bells: wake::Bells,
     pub(crate) leases: List<Lease>,
     pub(crate) disputes: List<Dispute>,
     pub(crate) challenges: List<Challenge>,
@@ -307,7 +381,7 @@ impl Model {
         let mut people = List::default();
         for (id, balance) in &genesis.balances {
             let (usd, mst) = (money(balance.usd), money(balance.mst));
-            people.push(Person { id: *id, usd, mst, used: BTreeSet::new() });
+            people.push(Person::new(*id, usd, mst));
         }
         Self {
             params: genesis.params.clone(),
@@ -329,6 +403,9 @@ impl Model {
             escrows: List::default(),
             jobs: List::default(),
             orders: List::default(),
+            bids: List::default(),
+            delegated: List::default(),
+            bells: wake::Bells::default(),
             leases: List::default(),
             disputes: List::default(),
             challenges: List::default(),
@@ -355,29 +432,15 @@ impl Model {
     /// A transaction: applies whole, or changes nothing.
     pub(crate) fn apply(&mut self, tx: TxId, by: &Sent, action: &Action) -> Outcome {
         let before = self.clone();
-        let outcome = self.admit(by).and_then(|()| self.act(tx, by, action));
+        let outcome = self
+            .admit(by, action)
+            .and_then(|()| self.act(tx, by, action))
+            .and_then(|()| self.spend(by, &before));
         if outcome.is_err() {
             *self = before;
         }
         self.note_final();
         outcome
-    }
-
-    /// The envelope: the nonce is good once and within the window, the fee is paid.
-    fn admit(&mut self, by: &Sent) -> Outcome {
-        let person = self.people.find_mut(|one| one.id == by.signer).ok_or(Refused)?;
-        let lowest = (0..).find(|nonce| !person.used.contains(nonce)).unwrap_or(0);
-        must(by.nonce >= lowest && by.nonce < lowest + 64)?;
-        must(person.used.insert(by.nonce))?;
-        must(by.fee <= by.max_fee)?;
-        self.take(by.signer, Asset::Usd, &by.fee)?;
-        self.pot += &by.fee;
-        if by.signer != self.proposer
-            && let Some(provider) = self.providers.find_mut(|one| one.id == by.signer)
-        {
-            provider.fees_paid += &by.fee;
-        }
-        Ok(())
     }
 
     pub(crate) fn take(&mut self, from: AccountId, asset: Asset, amount: &Money) -> Outcome {
@@ -396,8 +459,7 @@ impl Model {
             return;
         }
         if self.people.find(|one| one.id == to).is_none() {
-            let (usd, mst) = (Money::zero(), Money::zero());
-            self.people.push(Person { id: to, usd, mst, used: BTreeSet::new() });
+            self.people.push(Person::new(to, Money::zero(), Money::zero()));
         }
         let person = self.people.find_mut(|one| one.id == to).expect("just made");
         match asset {
@@ -408,6 +470,10 @@ impl Model {
 
     pub(crate) fn order(&self, id: &OrderId) -> Result<&Order, Refused> {
         self.orders.find(|order| order.id == *id).ok_or(Refused)
+    }
+
+    pub(crate) fn order_mut(&mut self, id: &OrderId) -> &mut Order {
+        self.orders.find_mut(|order| order.id == *id).expect("the order exists")
     }
 
     pub(crate) fn lease(&self, id: &LeaseId) -> Result<&Lease, Refused> {
@@ -508,9 +574,17 @@ pub(crate) fn is_fault(reason: CloseReason) -> bool {
     }
 }
 
+/// Who signed a transaction for an account.
+pub(crate) enum Signers {
+    Own,
+    Key(AccountId),
+    Members(BTreeSet<AccountId>),
+}
+
 /// What a transaction says beside its action.
 pub(crate) struct Sent {
     pub(crate) signer: AccountId,
+    pub(crate) signers: Signers,
     pub(crate) nonce: u64,
     pub(crate) fee: Money,
     pub(crate) max_fee: Money,

@@ -97,6 +97,7 @@ impl Model {
         }
         if in_full {
             self.escrow_mut(id).short_since = None;
+            self.fed(id);
         }
     }
 

@@ -12,7 +12,11 @@ impl Model {
         if let Some(provider) = self.providers.find_mut(|one| one.id == *id)
             && matches!(provider.standing, Standing::Registered | Standing::Active)
         {
+            let was = provider.standing;
             provider.standing = if enough { Standing::Active } else { Standing::Registered };
+            if enough && was != Standing::Active {
+                self.improved(id);
+            }
         }
     }
 
@@ -20,8 +24,13 @@ impl Model {
         must(profile.name.len() <= 64 && profile.region.len() <= 64)?;
         must(profile.operator != Some(who))?;
         let now = self.now;
+        let (mut helps, mut moves) = (false, false);
         match self.providers.find_mut(|one| one.id == who) {
             Some(known) => {
+                let was = &known.profile;
+                moves = was.region != profile.region || was.operator != profile.operator;
+                helps = was.jurisdiction != profile.jurisdiction
+                    || was.attributes != profile.attributes;
                 must(!matches!(known.standing, Standing::Unbonding { .. }))?;
                 if known.standing == Standing::Gone {
                     let until = known.jailed_until;
@@ -43,6 +52,9 @@ impl Model {
             }),
         }
         self.stand(&who);
+        if moves || helps && self.provider(&who)?.standing == Standing::Active {
+            self.improved(&who);
+        }
         Ok(())
     }
 
@@ -78,6 +90,7 @@ impl Model {
         must(self.now >= until)?;
         must(self.bond_of(&who) >= money(self.params.provider_bond_min))?;
         self.provider_mut(&who).standing = Standing::Active;
+        self.improved(&who);
         Ok(())
     }
 
@@ -139,6 +152,7 @@ impl Model {
         } else {
             self.affiliations.remove(is);
         }
+        self.improved(&provider);
         Ok(())
     }
 
@@ -156,6 +170,7 @@ impl Model {
         must(used.memory_bytes <= spec.capacity.memory_bytes)?;
         self.hosts.remove(|host| host.id == id);
         self.hosts.push(Host { id, spec: spec.clone(), offered_at: self.height });
+        self.offered(spec);
         Ok(())
     }
 
