@@ -1,8 +1,8 @@
 //! Where candidates come from.
 
-use crate::{Class, HostView, Placement, ProviderView, Query, capacity};
+use crate::{Class, HostView, Placement, ProviderView, Query, Terms, capacity};
 use borsh::{BorshDeserialize, BorshSerialize};
-use muster_types::{AccountId, HostId, Rate};
+use muster_types::{AccountId, Amount, HostId, Rate};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -28,6 +28,34 @@ pub struct Cursor {
     pub host: HostId,
 }
 
+/// A host as the walk of an order meets it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Met {
+    /// Where.
+    pub at: Cursor,
+    /// What it offers; `None` where it fails one of the order's constraints, and the book knew that
+    /// without reading it.
+    pub offer: Option<Offer>,
+}
+
+/// A host, and what is free of its provider's bond.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offer {
+    /// The host. The free bond in its view of its provider may be out of date.
+    pub host: Arc<HostView>,
+    /// The part of the provider's bond that nothing has pledged.
+    pub bond_free: Amount,
+}
+
+impl Offer {
+    /// A host whose view of its provider is up to date.
+    #[must_use]
+    pub fn of(host: Arc<HostView>) -> Self {
+        let bond_free = host.provider.bond_free;
+        Self { host, bond_free }
+    }
+}
+
 /// The standing offers, indexed by class and level.
 ///
 /// A book holds exactly the hosts that take orders: those of active providers, with an offer made
@@ -41,6 +69,21 @@ pub trait Book {
         query: &Query,
         after: Option<&Cursor>,
     ) -> Box<dyn Iterator<Item = Arc<HostView>> + 'a>;
+
+    /// The walk for an order, whose query that is: exactly the hosts of [`Book::walk`]. A book may
+    /// leave out what hosts offer that fail a constraint of the order; all of them are visits.
+    fn meet<'a>(
+        &'a self,
+        query: &Query,
+        after: Option<&Cursor>,
+        _terms: &Terms,
+    ) -> Box<dyn Iterator<Item = Met> + 'a> {
+        let Query { class, interruptible, .. } = query.clone();
+        Box::new(self.walk(query, after).map(move |host| {
+            let unit_price = host.unit_price(&class, interruptible);
+            Met { at: Cursor { unit_price, host: host.id }, offer: Some(Offer::of(host)) }
+        }))
+    }
 
     /// Every host, full ones too, in the order of their ids or not.
     fn hosts<'a>(&'a self) -> Box<dyn Iterator<Item = Arc<HostView>> + 'a>;

@@ -122,11 +122,13 @@ impl Quote {
     }
 }
 
-/// Checks one lease of an order against one host at a price, calls `fail` for every constraint
+/// Checks one lease of an order against one host at a price and with what is free of its provider's
+/// bond, calls `fail` for every constraint
 /// that does not hold until it says `None`, and returns the quote if all hold. A price too large
 /// to be computed with (`None`) fails [`Constraint::MaxRate`].
 pub(crate) fn examine(
     host: &HostView,
+    bond_free: Amount,
     quote: impl FnOnce() -> Option<Quote>,
     terms: &Terms,
     now: Millis,
@@ -164,7 +166,7 @@ pub(crate) fn examine(
     let quote = quote();
     require(quote.is_some_and(|quote| quote.rate <= terms.max_rate), Constraint::MaxRate)?;
     if let Some(quote) = quote {
-        let covered = bond_covers(host.provider.bond_free, quote.pledge, terms.min_bond);
+        let covered = bond_covers(bond_free, quote.pledge, terms.min_bond);
         require(covered, Constraint::MinBond)?;
     }
     quote.filter(|_| holds)

@@ -3,14 +3,15 @@
 //!
 //! Within a class a host is listed at the [`Level`] of what it has free of the class's principal
 //! resource (threads of CPU, GPUs of one kind) and of the one that goes with it (memory with CPU,
-//! CPU with GPUs), each in powers of two. A host with nothing of the principal resource free is
-//! not listed. An order walks the levels that are at least that of its own request in both: what
-//! is not cannot fit, so hosts that are full one way or the other are in nobody's way, and a
-//! request for powers of two meets no host that lacks them.
+//! CPU with GPUs), each in powers of two. Of several kinds of GPU in one class the one with the
+//! most free counts. A host with nothing of the principal resource free is not listed. An order
+//! walks the levels that are at least that of its own request in both: what is not cannot fit, so
+//! hosts that are full one way or the other are in nobody's way, and a request for powers of two
+//! meets no host that lacks them.
 
 use crate::{GIB, Prices, Request, Terms, host::part_ceil};
 use muster_types::{Gpu, Rate, Resources};
-use std::{collections::BTreeMap, fmt};
+use std::fmt;
 
 /// How much a host has free, or an order asks for, of a class's two resources: 0 for less than
 /// one piece, `n` for at least `2^(n-1)` and less than `2^n` pieces. A piece is a thread, a GPU,
@@ -75,6 +76,14 @@ pub enum Class {
     },
 }
 
+/// A [`Class`] by reference.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Borrowed<'a> {
+    Cpu,
+    AnyGpu,
+    Gpu { vendor: &'a str, model: &'a str },
+}
+
 /// Which hosts of a book an order walks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Query {
@@ -107,24 +116,38 @@ impl Class {
     #[must_use]
     pub fn of_host(free: &Resources) -> Vec<(Self, Level)> {
         let mut all = Vec::new();
+        Self::each_of_host(free, |class, level| {
+            let class = match class {
+                Borrowed::Cpu => Self::Cpu,
+                Borrowed::AnyGpu => Self::AnyGpu,
+                Borrowed::Gpu { vendor, model } => {
+                    Self::Gpu { vendor: vendor.to_owned(), model: model.to_owned() }
+                }
+            };
+            all.push((class, level));
+        });
+        all.sort();
+        all
+    }
+
+    /// The same one by one, in an order of their own.
+    pub(crate) fn each_of_host<'a>(free: &'a Resources, mut each: impl FnMut(Borrowed<'a>, Level)) {
         if free.cpu_milli > 0 {
-            all.push((Self::Cpu, Level::of_cpu(free.cpu_milli, free.memory_bytes)));
+            each(Borrowed::Cpu, Level::of_cpu(free.cpu_milli, free.memory_bytes));
         }
         let gpus = || free.gpus.iter().filter(|gpu| gpu.count > 0);
-        let most = |gpus: &mut dyn Iterator<Item = &Gpu>| gpus.map(|gpu| gpu.count).max();
-        if let Some(count) = most(&mut gpus()) {
-            all.push((Self::AnyGpu, Level::of_gpus(count, free.cpu_milli)));
+        if let Some(count) = gpus().map(|gpu| gpu.count).max() {
+            each(Borrowed::AnyGpu, Level::of_gpus(count, free.cpu_milli));
         }
-        let mut models: BTreeMap<(&str, &str), u32> = BTreeMap::new();
-        for gpu in gpus() {
-            let count = models.entry((&gpu.vendor, &gpu.model)).or_default();
-            *count = gpu.count.max(*count);
+        for (at, gpu) in gpus().enumerate() {
+            let same = |other: &&Gpu| other.vendor == gpu.vendor && other.model == gpu.model;
+            if gpus().take(at).any(|before| same(&before)) {
+                continue;
+            }
+            let count = gpus().filter(same).map(|gpu| gpu.count).max().unwrap_or(gpu.count);
+            let class = Borrowed::Gpu { vendor: &gpu.vendor, model: &gpu.model };
+            each(class, Level::of_gpus(count, free.cpu_milli));
         }
-        all.extend(models.into_iter().map(|((vendor, model), count)| {
-            let class = Self::Gpu { vendor: vendor.to_owned(), model: model.to_owned() };
-            (class, Level::of_gpus(count, free.cpu_milli))
-        }));
-        all
     }
 
     /// The class to walk for a request: a superset of the hosts that fit it and have some of its

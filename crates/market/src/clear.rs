@@ -2,10 +2,14 @@
 //!
 //! The rule, step by step:
 //!
-//! 1. The order's [`Query`](crate::Query) is walked by rising (unit price, host id), at most
-//!    [`Rules::visit_max`] hosts of it. For an order that accepts interruptible offers the unit
-//!    price and the rate of a host are the lower ones of its two offers, each taken by itself.
+//! 1. The order's [`Query`](crate::Query) is walked: the hosts of its class whose level there, by
+//!    what they have free, covers its own ([`crate::Level`]), by rising (unit price, host id), at
+//!    most [`Rules::visit_max`] of them. For an order that accepts interruptible offers the unit
+//!    price and the rate of a host are the lower ones of its two offers, each taken by itself, of
+//!    equal rates the firm one.
 //! 2. A host that fails a hard constraint ([`crate::Constraint`]) for a single lease is dropped.
+//!    The lease's rate is [`crate::HostView::rate_for`], its pledge [`Rules::pledge`]; where either
+//!    or the score is too large to be written, the host fails `max_rate`.
 //! 3. Once the hosts that passed would fill the order if they were taken in the order of the walk
 //!    by step 4, [`Rules::look_ahead`] more that pass are looked at, and then no more. If the
 //!    hosts so far, ranked, do not fill the order after all (limits that cross each other can do
@@ -16,7 +20,8 @@
 //!    [`Terms::count`]: while it has the capacity free after the leases that this order already
 //!    put on it; while its provider's free bond covers this lease's pledge and `min_bond` after
 //!    what this order already pledged on it; while no [`crate::Spread`] limit is reached, leases
-//!    that the order holds already ([`Held`]) counted.
+//!    that the order holds already ([`Held`]) counted. Which GPUs a lease takes says
+//!    [`crate::Request::allot`].
 //! 5. A gang that was not filled gets nothing.
 //! 6. Every winner is paid what it asked: its rate, not its score.
 //!
@@ -29,22 +34,28 @@
 //! An order that takes any number of leases and stopped at `visit_max` goes on, in a later block,
 //! after the [`Cursor`] that [`Cleared`] holds: hosts before it took no more of the order then.
 //!
-//! The walk stops before its end when nothing that follows can change the outcome. Why that is
-//! safe: a host's rate is a sum of parts, none negative, and one part is its unit price times the
-//! request's units, rounded up. So its rate is at least [`crate::Class::rate_floor`] of its unit
-//! price and its score at least `floor x 10_000`. Unit prices only rise along the walk, and the
-//! floor with them. Hence, when the walk has reached a host with floor `f`:
+//! When the walk ends is part of the rule, because visits are paid for. Before each host, in this
+//! order:
 //!
-//! - hosts seen so far whose score is *less* than `f x 10_000` rank before everything that is
-//!   still to come, so step 4 may deal with them now and for good (on equality the host id could
-//!   still decide, so they wait);
-//! - once these fill the order, the rest of the walk gets nothing;
-//! - and once `f` exceeds `max_rate`, the rest of the walk fails that constraint.
+//! | if | it ends as |
+//! |---|---|
+//! | step 3's hosts were all looked at, and all that passed, ranked, fill the order | [`Stop::EnoughSeen`] |
+//! | there is no further host | [`Stop::Exhausted`] |
+//! | the floor `f` of the host exceeds `max_rate`, or `f x 10_000` is too large to be written | [`Stop::NothingCheaper`] |
+//! | those that passed with a score less than `f x 10_000`, ranked, fill the order (not asked of an order for one place) | [`Stop::NothingCheaper`] |
+//! | `visit_max` hosts were visited | [`Stop::VisitLimit`] |
+//!
+//! else the host is visited. Its floor is [`crate::Class::rate_floor`] of its unit price. Why that
+//! changes no outcome: a rate is a sum of parts, none negative, and one part is the unit price
+//! times the request's units, rounded up. So a host's rate is at least `f` and its score at least
+//! `f x 10_000`, and as unit prices only rise along the walk, so has every host that follows. The
+//! hosts with a score that is *less* rank before all of these (on equality the host id could still
+//! decide), so they may be dealt with for good.
 
 use crate::{Book, Cursor, Rules, Terms, Together, check::BPS};
 use muster_types::{Amount, HostId, Millis, Rate, Resources};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::{cmp::Ordering, collections::BinaryHeap};
 
 mod bids;
 mod grants;
@@ -134,49 +145,86 @@ pub fn clear_on(
         return together::clear(book, terms, rules, now, progress);
     }
     let mut walk = Walk::new(book, terms, rules, now, progress.after.as_ref());
-    let mut waiting: BTreeMap<Rank, Candidate> = BTreeMap::new();
+    let mut waiting: BinaryHeap<Waiting> = BinaryHeap::with_capacity(WAITING);
     let mut grants = Grants::new(terms, &progress.held);
-    let mut in_walk_order = grants.clone();
+    let mut in_walk_order = Grants::trial(terms, &progress.held);
     let mut ahead = Ahead::Short;
     let stopped = loop {
         if let Ahead::Left(0) = ahead {
             let mut ranked = grants.clone();
-            waiting.values().for_each(|candidate| ranked.fill(candidate));
+            let mut rest = waiting.clone();
+            while !ranked.is_full()
+                && let Some(Waiting(_, candidate)) = rest.pop()
+            {
+                ranked.fill(&candidate);
+            }
             if ranked.is_full() {
+                (grants, waiting) = (ranked, rest);
                 break Stop::EnoughSeen;
             }
             ahead = Ahead::Open;
         }
-        let (host, score_floor) = match walk.next() {
+        let (met, score_floor) = match walk.next() {
             Ok(next) => next,
             Err(stop) => break stop,
         };
-        while let Some(first) = waiting.first_entry()
-            && first.key().0 < score_floor
+        while waiting.peek().is_some_and(|Waiting(rank, _)| rank.0 < score_floor)
+            && let Some(Waiting(_, candidate)) = waiting.pop()
         {
-            grants.fill(&first.remove());
+            grants.fill(&candidate);
         }
         if grants.is_full() {
             break Stop::NothingCheaper;
         }
-        match walk.visit(&host) {
+        match walk.visit(met) {
             Err(stop) => break stop,
             Ok(None) => {}
-            Ok(Some(quote)) => {
-                let candidate = Candidate { host, quote, bid: None };
+            Ok(Some((offer, quote))) => {
+                let candidate = Candidate { offer, quote, bid: None };
                 ahead.passed(rules, || {
                     in_walk_order.fill(&candidate);
                     in_walk_order.is_full()
                 });
-                waiting.insert(candidate.rank(), candidate);
+                waiting.push(Waiting(candidate.rank(), candidate));
             }
         }
     };
-    waiting.values().for_each(|candidate| grants.fill(candidate));
+    while !grants.is_full()
+        && let Some(Waiting(_, candidate)) = waiting.pop()
+    {
+        grants.fill(&candidate);
+    }
     let more = stopped == Stop::VisitLimit && !grants.is_full() && !terms.all_or_nothing();
     let cursor = walk.last.filter(|_| more);
     Cleared { placements: grants.into_placements(), visited: walk.visited, stopped, cursor }
 }
+
+/// Few walks have more candidates waiting at once.
+const WAITING: usize = 16;
+
+/// A candidate that cannot be dealt with yet: the greater, the earlier it ranks.
+#[derive(Clone, Debug)]
+struct Waiting(Rank, Candidate);
+
+impl Ord for Waiting {
+    fn cmp(&self, other: &Self) -> Ordering {
+        other.0.cmp(&self.0)
+    }
+}
+
+impl PartialOrd for Waiting {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Waiting {
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+}
+
+impl Eq for Waiting {}
 
 /// The score of a lease at `rate` from a provider without any risk premium.
 fn score_of(rate: Rate) -> Option<u128> {

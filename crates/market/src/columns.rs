@@ -1,7 +1,7 @@
 //! The market's hosts in columns: what `explain` reads when there are a million of them.
 //!
-//! A row is what differs from host to host; all that hosts share (price lists, attributes, free
-//! GPUs, providers and what they share) is kept once and numbered. A constraint on something
+//! A row is what differs from host to host; all that hosts share (interruptible offers, attributes,
+//! free GPUs, providers and what they share) is kept once and numbered. A constraint on something
 //! shared is evaluated once for each value of it, and what is left to do for a row is to look up
 //! numbers, compare integers and gather the constraints that fail as bits.
 //!
@@ -19,7 +19,7 @@ mod evaluate;
 mod shared;
 mod tally;
 
-use shared::Shared;
+pub(crate) use shared::Shared;
 
 type Texts = BTreeMap<String, String>;
 type Signatures = BTreeMap<AccountId, Texts>;
@@ -33,8 +33,8 @@ struct Row {
     bandwidth_bps: u64,
     fuel_per_s: u64,
     offered_until: Millis,
+    prices: Prices,
     provider: u32,
-    prices: u32,
     interruptible: u32,
     gpus: u32,
     attributes: u32,
@@ -73,7 +73,6 @@ pub struct Columns {
     unused_owners: Vec<u32>,
     by_id: BTreeMap<AccountId, u32>,
     hosts: u64,
-    prices: Shared<Prices>,
     interruptible: Shared<Option<Interruptible>>,
     gpus: Shared<Vec<Gpu>>,
     attributes: Shared<Texts>,
@@ -101,7 +100,7 @@ impl Columns {
             fuel_per_s: host.fuel_per_s,
             offered_until: host.offered_until,
             provider,
-            prices: self.prices.keep(&host.prices),
+            prices: host.prices,
             interruptible: self.interruptible.keep(&host.interruptible),
             gpus: self.gpus.keep(&host.free.gpus),
             attributes: self.attributes.keep(&host.attributes),
@@ -175,7 +174,6 @@ impl Columns {
         };
         let Some(number) = owner.rows.remove(&id.index) else { return false };
         let Some(row) = at_mut(&mut self.rows, number) else { return false };
-        self.prices.drop(row.prices);
         self.interruptible.drop(row.interruptible);
         self.gpus.drop(row.gpus);
         self.attributes.drop(row.attributes);

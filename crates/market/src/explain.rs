@@ -84,7 +84,7 @@ pub fn explain(book: &dyn Book, terms: &Terms, rules: &Rules, now: Millis) -> Ex
     for host in book.hosts() {
         let mut failed = Vec::new();
         let quote = || Quote::of(&host, terms, rules);
-        let quote = examine(&host, quote, terms, now, &mut |constraint| {
+        let quote = examine(&host, host.provider.bond_free, quote, terms, now, &mut |constraint| {
             failed.push(constraint);
             Some(())
         });

@@ -170,6 +170,9 @@ impl Prices {
 #[inline]
 pub(crate) fn part_ceil(price: Rate, units: u64, per: u64) -> Option<Rate> {
     let nanos = price.amount_per_hour().nanos();
+    if (units == 0 || nanos == 0) && per != 0 {
+        return Some(Rate::ZERO);
+    }
     // The same in 64 bits, where that is enough: an order of magnitude cheaper.
     if let Ok(nanos) = u64::try_from(nanos)
         && let Some(rest) = nanos.checked_rem(per)?.checked_mul(units)

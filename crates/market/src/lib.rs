@@ -5,7 +5,8 @@
 //! picks the winners among standing offers, [`clear_bids`] among bids for one order; [`explain`]
 //! runs the same checks over every host and counts what each constraint excluded and what to
 //! relax. The ledger calls `clear` at the end of a block, `muster quote` calls `explain`, both over
-//! the same [`Book`]; [`Columns`] keeps the same hosts in a form that `explain` reads fast.
+//! the same [`Book`]; [`IndexedBook`] is one that clears fast, and [`Columns`] keeps the same hosts
+//! in a form that `explain` reads fast.
 //!
 //! ```
 //! use muster_market::{MemoryBook, Rules, Terms, clear};
@@ -31,16 +32,19 @@ mod clear;
 mod columns;
 mod explain;
 mod host;
+mod indexed;
+mod numbered;
 mod rules;
 mod terms;
 
-pub use book::{Book, Cursor, MemoryBook};
+pub use book::{Book, Cursor, MemoryBook, Met, Offer};
 pub use check::Constraint;
 pub use class::{Class, Level, Query};
 pub use clear::{BidView, Cleared, Held, Placement, Progress, Stop, clear, clear_bids, clear_on};
 pub use columns::Columns;
 pub use explain::{Exclusion, Explanation, Relax, Shortfall, explain};
 pub use host::{HostView, Interruptible, Prices, ProviderView};
+pub use indexed::IndexedBook;
 pub use rules::Rules;
 pub use terms::{GIB, MAX_COUNT, Request, Spread, Terms, Together, Verifies, is_jurisdiction};
 

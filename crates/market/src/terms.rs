@@ -212,28 +212,47 @@ impl Request {
     /// [`crate::capacity::checked_sub`] undoes exactly this.
     #[must_use]
     pub fn allot(&self, free: &Resources) -> Option<Resources> {
-        let plain = self.cpu_milli <= free.cpu_milli
-            && self.memory_bytes <= free.memory_bytes
-            && self.disk_bytes <= free.disk_bytes
-            && self.bandwidth_bps <= free.bandwidth_bps;
-        if !plain {
-            return None;
+        self.allotments(free).find(|(_, fit)| *fit > 0).map(|(gpu, _)| self.taking(gpu))
+    }
+
+    /// The leases that fit into `free` (with at most one entry a kind of GPU) one after the other:
+    /// the kinds of GPU that [`Self::allot`] ties them to, in its order, each with how many.
+    pub(crate) fn allotments<'a>(
+        &self,
+        free: &'a Resources,
+    ) -> impl Iterator<Item = (Option<&'a Gpu>, u32)> {
+        let times = |have: u64, want: u64| {
+            have.checked_div(want)
+                .map_or(u32::MAX, |times| u32::try_from(times).unwrap_or(u32::MAX))
+        };
+        let mut rest = times(free.cpu_milli, self.cpu_milli)
+            .min(times(free.memory_bytes, self.memory_bytes))
+            .min(times(free.disk_bytes, self.disk_bytes))
+            .min(times(free.bandwidth_bps, self.bandwidth_bps));
+        let count = self.gpu.count;
+        let mut kinds: Vec<&Gpu> = Vec::new();
+        if count > 0 && rest > 0 {
+            kinds.extend(free.gpus.iter().filter(|gpu| self.gpu.fits(gpu)));
+            kinds.sort_by_key(|gpu| (gpu.memory_bytes, &gpu.vendor, &gpu.model, &gpu.interface));
         }
-        let mut gpus = Vec::new();
-        if self.gpu.count > 0 {
-            let gpu =
-                free.gpus.iter().filter(|gpu| self.gpu.fits(gpu)).min_by_key(|gpu| {
-                    (gpu.memory_bytes, &gpu.vendor, &gpu.model, &gpu.interface)
-                })?;
-            gpus.push(Gpu { count: self.gpu.count, ..gpu.clone() });
-        }
-        Some(Resources {
+        let without = (count == 0).then_some((None, rest));
+        let with = kinds.into_iter().map(move |gpu| {
+            let leases = gpu.count.checked_div(count).unwrap_or(0).min(rest);
+            rest = rest.saturating_sub(leases);
+            (Some(gpu), leases)
+        });
+        without.into_iter().chain(with)
+    }
+
+    /// What a lease takes whose GPUs are tied to this kind.
+    pub(crate) fn taking(&self, gpu: Option<&Gpu>) -> Resources {
+        Resources {
             cpu_milli: self.cpu_milli,
             memory_bytes: self.memory_bytes,
             disk_bytes: self.disk_bytes,
             bandwidth_bps: self.bandwidth_bps,
-            gpus,
-        })
+            gpus: gpu.map(|gpu| Gpu { count: self.gpu.count, ..gpu.clone() }).into_iter().collect(),
+        }
     }
 
     /// Whether a lease of this fits into `free`.

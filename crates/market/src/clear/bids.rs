@@ -6,7 +6,7 @@ use super::{
     together::{Place, Places, best},
 };
 use crate::{
-    HostView, Rules, Terms, Together,
+    HostView, Offer, Rules, Terms, Together,
     check::{Quote, examine},
     clear::grants::Grants,
 };
@@ -41,11 +41,15 @@ pub fn clear_bids(
         let host = &bid.host;
         let quote = || Quote::at(bid.rate, None, host.provider.risk_bps, rules);
         if held.is_with(terms.together, host)
-            && let Some(quote) = examine(host, quote, terms, now, &mut |_| None)
+            && let Some(quote) =
+                examine(host, host.provider.bond_free, quote, terms, now, &mut |_| None)
         {
             let place = Place::of(host, terms.together);
-            let candidate =
-                Candidate { host: Arc::clone(host), quote, bid: Some((index, bid.count)) };
+            let candidate = Candidate {
+                offer: Offer::of(Arc::clone(host)),
+                quote,
+                bid: Some((index, bid.count)),
+            };
             places.entry(place).or_default().insert(candidate.rank(), candidate);
         }
     }

@@ -1,12 +1,9 @@
 //! Step 4 of clearing: leases granted one after the other, and what they use up across hosts.
 
 use super::Placement;
-use crate::{
-    HostView, ProviderView, Spread, Terms, Together, capacity,
-    check::{Quote, bond_covers},
-};
+use crate::{HostView, Offer, ProviderView, Spread, Terms, Together, capacity, check::Quote};
 use muster_types::{AccountId, Amount, HostId, Resources};
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 /// Where leases of an order are: what its spread limits count.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,14 +17,18 @@ pub struct Held {
 impl Held {
     /// Counts one lease more.
     pub fn add(&mut self, host: &HostId, provider: &ProviderView) {
-        fn one<K: Ord>(counts: &mut BTreeMap<K, u32>, key: K) {
+        self.add_several(host, provider, 1);
+    }
+
+    pub(super) fn add_several(&mut self, host: &HostId, provider: &ProviderView, leases: u32) {
+        fn add<K: Ord>(counts: &mut BTreeMap<K, u32>, key: K, leases: u32) {
             let count = counts.entry(key).or_insert(0);
-            *count = count.saturating_add(1);
+            *count = count.saturating_add(leases);
         }
-        one(&mut self.by_host, *host);
-        one(&mut self.by_provider, host.provider);
-        one(&mut self.by_region, provider.region.clone());
-        one(&mut self.by_operator, provider.operator);
+        add(&mut self.by_host, *host, leases);
+        add(&mut self.by_provider, host.provider, leases);
+        add(&mut self.by_region, provider.region.clone(), leases);
+        add(&mut self.by_operator, provider.operator, leases);
     }
 
     /// Whether one lease more on this host keeps the limits.
@@ -63,7 +64,7 @@ impl Held {
 /// A host, or a bid, that passes every constraint.
 #[derive(Clone, Debug)]
 pub(super) struct Candidate {
-    pub(super) host: Arc<HostView>,
+    pub(super) offer: Offer,
     pub(super) quote: Quote,
     /// Which bid, and how many leases it is for.
     pub(super) bid: Option<(u32, u32)>,
@@ -74,7 +75,7 @@ pub(super) type Rank = (u128, HostId, u32);
 
 impl Candidate {
     pub(super) fn rank(&self) -> Rank {
-        (self.quote.score, self.host.id, self.bid.map_or(0, |(index, _)| index))
+        (self.quote.score, self.offer.host.id, self.bid.map_or(0, |(index, _)| index))
     }
 }
 
@@ -86,7 +87,9 @@ pub(super) struct Grants<'a> {
     pledged: BTreeMap<AccountId, Amount>,
     /// What is left of hosts with several bids.
     left: BTreeMap<HostId, Resources>,
+    /// None are kept of a trial.
     pub(super) placements: Vec<Placement>,
+    is_trial: bool,
     remaining: u32,
 }
 
@@ -98,8 +101,14 @@ impl<'a> Grants<'a> {
             pledged: BTreeMap::new(),
             left: BTreeMap::new(),
             placements: Vec::new(),
+            is_trial: false,
             remaining: terms.count,
         }
+    }
+
+    /// Grants that only tell whether they fill the order.
+    pub(super) fn trial(terms: &'a Terms, held: &Held) -> Self {
+        Self { is_trial: true, ..Self::new(terms, held) }
     }
 
     pub(super) const fn is_full(&self) -> bool {
@@ -113,46 +122,60 @@ impl<'a> Grants<'a> {
 
     /// Gives a candidate as many leases as it can take.
     pub(super) fn fill(&mut self, candidate: &Candidate) {
-        if self.is_full() {
-            return;
+        let Candidate { offer: Offer { host, bond_free }, quote, bid } = candidate;
+        let (request, spread) = (&self.terms.request, &self.terms.spread);
+        let apart = *spread != Spread::default();
+        let pledged = self.pledged.get(&host.id.provider).copied().unwrap_or_default();
+        let bond = bond_free.saturating_sub(pledged).checked_sub(self.terms.min_bond);
+        let mut room = self.remaining.min(bid.map_or(u32::MAX, |(_, count)| count));
+        room = room.min(bond.map_or(0, |bond| times(bond, quote.pledge)));
+        if apart {
+            room = room.min(self.held.room(spread, &host.id, &host.provider));
         }
-        let Candidate { host, quote, bid } = candidate;
-        let spread = &self.terms.spread;
-        let apart = *spread == Spread::default();
         let known = bid.and_then(|_| self.left.get(&host.id));
-        let mut free = known.unwrap_or(&host.free).clone();
-        let mut pledged = self.pledged.get(&host.id.provider).copied().unwrap_or_default();
-        let mut room = bid.map_or(u32::MAX, |(_, count)| count);
-        while self.remaining > 0 && room > 0 {
-            let bond = host.provider.bond_free.saturating_sub(pledged);
-            if !bond_covers(bond, quote.pledge, self.terms.min_bond)
-                || !(apart || self.held.allows(spread, &host.id, &host.provider))
-            {
-                break;
+        let free = capacity::in_canon(known.unwrap_or(&host.free));
+        let first = self.placements.len();
+        let mut leases = 0u32;
+        for (gpu, fit) in request.allotments(&free) {
+            let more = fit.min(room.saturating_sub(leases));
+            leases = leases.saturating_add(more);
+            if self.is_trial {
+                continue;
             }
-            let Some(takes) = self.terms.request.allot(&free) else { break };
-            let Some(left) = capacity::checked_sub(&free, &takes) else { break };
-            free = left;
-            // Both are parts of `bond_free`, so the sum is one too.
-            pledged = pledged.checked_add(quote.pledge).unwrap_or(Amount::MAX);
-            room = room.saturating_sub(1);
-            self.remaining = self.remaining.saturating_sub(1);
-            if !apart {
-                self.held.add(&host.id, &host.provider);
-            }
-            self.placements.push(Placement {
+            self.placements.extend((0..more).map(|_| Placement {
                 host: host.id,
-                takes,
+                takes: request.taking(gpu),
                 rate: quote.rate,
                 risk_bps: host.provider.risk_bps,
                 pledge: quote.pledge,
                 interruptible: quote.notice,
                 bid: bid.map(|(index, _)| index),
-            });
+            }));
         }
+        if leases == 0 {
+            return;
+        }
+        self.remaining = self.remaining.saturating_sub(leases);
+        if apart {
+            self.held.add_several(&host.id, &host.provider, leases);
+        }
+        // A part of `bond_free`, so nothing overflows.
+        let pledge = quote.pledge.checked_mul(u64::from(leases)).unwrap_or(Amount::MAX);
+        let pledged = pledged.checked_add(pledge).unwrap_or(Amount::MAX);
         self.pledged.insert(host.id.provider, pledged);
         if bid.is_some() {
-            self.left.insert(host.id, free);
+            let mut left = free.into_owned();
+            for placement in self.placements.iter().skip(first) {
+                // It fits, as it was allotted from this.
+                let _ = capacity::take(&mut left, &placement.takes);
+            }
+            self.left.insert(host.id, left);
         }
     }
+}
+
+/// How often a pledge can be made out of a bond.
+fn times(bond: Amount, pledge: Amount) -> u32 {
+    let times = bond.nanos().checked_div(pledge.nanos());
+    times.map_or(u32::MAX, |times| u32::try_from(times).unwrap_or(u32::MAX))
 }

@@ -3,7 +3,7 @@ use crate::{
     Class, HostView, Interruptible, MemoryBook, Prices, Spread, Verifies, capacity, testing::*,
 };
 use muster_types::AccountId;
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// Who won, as provider numbers, in the order of the grants.
 fn winners(cleared: &Cleared) -> Vec<u8> {

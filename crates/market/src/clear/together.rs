@@ -77,16 +77,16 @@ pub(super) fn clear(
             }
             ahead = Ahead::Open;
         }
-        let visited = walk.next().and_then(|(host, _)| Ok((walk.visit(&host)?, host)));
+        let visited = walk.next().and_then(|(met, _)| walk.visit(met));
         match visited {
             Err(stop) => break stop,
-            Ok((None, _)) => {}
-            Ok((_, host)) if !held.is_with(terms.together, &host) => {}
-            Ok((Some(quote), host)) => {
-                let place = Place::of(&host, terms.together);
-                let candidate = Candidate { host, quote, bid: None };
+            Ok(None) => {}
+            Ok(Some((offer, _))) if !held.is_with(terms.together, &offer.host) => {}
+            Ok(Some((offer, quote))) => {
+                let place = Place::of(&offer.host, terms.together);
+                let candidate = Candidate { offer, quote, bid: None };
                 ahead.passed(rules, || {
-                    let new = || Grants::new(terms, held);
+                    let new = || Grants::trial(terms, held);
                     let grants = in_walk_order.entry(place.clone()).or_insert_with(new);
                     grants.fill(&candidate);
                     grants.is_full()

@@ -2,15 +2,14 @@
 
 use super::{Stop, score_of};
 use crate::{
-    Book, Class, Cursor, HostView, Query, Rules, Terms,
+    Book, Class, Cursor, Met, Offer, Query, Rules, Terms,
     check::{Quote, examine},
 };
 use muster_types::Millis;
-use std::sync::Arc;
 
 /// A walk under way.
 pub(super) struct Walk<'a> {
-    hosts: Box<dyn Iterator<Item = Arc<HostView>> + 'a>,
+    hosts: Box<dyn Iterator<Item = Met> + 'a>,
     class: Class,
     terms: &'a Terms,
     rules: &'a Rules,
@@ -29,29 +28,31 @@ impl<'a> Walk<'a> {
         after: Option<&Cursor>,
     ) -> Self {
         let query = Query::of(terms);
-        let hosts = book.walk(&query, after);
+        let hosts = book.meet(&query, after, terms);
         Self { hosts, class: query.class, terms, rules, now, visited: 0, last: after.copied() }
     }
 
     /// The next host, and the least score that it and all that follow can have.
-    pub(super) fn next(&mut self) -> Result<(Arc<HostView>, u128), Stop> {
-        let host = self.hosts.next().ok_or(Stop::Exhausted)?;
-        let unit_price = host.unit_price(&self.class, self.terms.interruptible);
-        let floor = self.class.rate_floor(unit_price, &self.terms.request);
+    pub(super) fn next(&mut self) -> Result<(Met, u128), Stop> {
+        let met = self.hosts.next().ok_or(Stop::Exhausted)?;
+        let floor = self.class.rate_floor(met.at.unit_price, &self.terms.request);
         let floor = floor.filter(|floor| *floor <= self.terms.max_rate).and_then(score_of);
-        Ok((host, floor.ok_or(Stop::NothingCheaper)?))
+        Ok((met, floor.ok_or(Stop::NothingCheaper)?))
     }
 
-    /// Looks at a host: its quote, where it passes every constraint.
-    pub(super) fn visit(&mut self, host: &HostView) -> Result<Option<Quote>, Stop> {
+    /// Looks at a host: its offer and quote, where it passes every constraint.
+    pub(super) fn visit(&mut self, met: Met) -> Result<Option<(Offer, Quote)>, Stop> {
         if self.visited >= self.rules.visit_max {
             return Err(Stop::VisitLimit);
         }
         self.visited = self.visited.saturating_add(1);
-        let unit_price = host.unit_price(&self.class, self.terms.interruptible);
-        self.last = Some(Cursor { unit_price, host: host.id });
-        let quote = || Quote::of(host, self.terms, self.rules);
-        Ok(examine(host, quote, self.terms, self.now, &mut |_| None))
+        self.last = Some(met.at);
+        Ok(met.offer.and_then(|offer| {
+            let host = &offer.host;
+            let quote = || Quote::of(host, self.terms, self.rules);
+            let quote = examine(host, offer.bond_free, quote, self.terms, self.now, &mut |_| None)?;
+            Some((offer, quote))
+        }))
     }
 }
 

@@ -161,13 +161,12 @@ impl<'a> Asked<'a> {
 
     #[inline]
     fn rate(&self, row: &Row) -> Option<(Rate, Option<Millis>)> {
-        let prices = self.columns.prices.get(row.prices)?;
         let other = if self.terms.interruptible {
             self.columns.interruptible.get(row.interruptible)?.as_ref()
         } else {
             None
         };
-        rate_of(prices, other, &self.terms.request)
+        rate_of(&row.prices, other, &self.terms.request)
     }
 
     /// What fails, beside `known` of its provider.

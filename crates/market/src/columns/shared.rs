@@ -1,10 +1,10 @@
 //! Values that many hosts share: each is kept once, under a number.
 
-use std::collections::BTreeMap;
+use std::{borrow::Borrow, collections::BTreeMap};
 
 /// Numbered values with the count of their users.
 #[derive(Clone, Debug)]
-pub(super) struct Shared<T> {
+pub(crate) struct Shared<T> {
     numbers: BTreeMap<T, u32>,
     /// By number: the value and how many use it. One without users is stale.
     values: Vec<(T, u32)>,
@@ -19,7 +19,7 @@ impl<T> Default for Shared<T> {
 
 impl<T: Ord + Clone> Shared<T> {
     /// The number of a value, for one more user.
-    pub(super) fn keep(&mut self, value: &T) -> u32 {
+    pub(crate) fn keep(&mut self, value: &T) -> u32 {
         if let Some(&number) = self.numbers.get(value) {
             if let Some((_, users)) = super::at_mut(&mut self.values, number) {
                 *users = users.saturating_add(1);
@@ -44,7 +44,7 @@ impl<T: Ord + Clone> Shared<T> {
     }
 
     /// One user less.
-    pub(super) fn drop(&mut self, number: u32) {
+    pub(crate) fn drop(&mut self, number: u32) {
         let Some((value, users)) = super::at_mut(&mut self.values, number) else { return };
         *users = users.saturating_sub(1);
         if *users == 0 {
@@ -53,24 +53,32 @@ impl<T: Ord + Clone> Shared<T> {
         }
     }
 
+    /// The number of a value in use.
+    pub(crate) fn number<Q: Ord + ?Sized>(&self, value: &Q) -> Option<u32>
+    where
+        T: Borrow<Q>,
+    {
+        self.numbers.get(value).copied()
+    }
+
     #[inline]
-    pub(super) fn get(&self, number: u32) -> Option<&T> {
+    pub(crate) fn get(&self, number: u32) -> Option<&T> {
         super::at(&self.values, number).map(|(value, _)| value)
     }
 
     /// How many numbers there are, stale ones included.
     #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.values.len()
     }
 
     /// Something of every value, by number; of stale ones too.
-    pub(super) fn map<U>(&self, of: impl Fn(&T) -> U) -> Vec<U> {
+    pub(crate) fn map<U>(&self, of: impl Fn(&T) -> U) -> Vec<U> {
         self.values.iter().map(|(value, _)| of(value)).collect()
     }
 
     /// The values in use with their numbers, in the order of the values.
-    pub(super) fn sorted(&self) -> impl Iterator<Item = (&T, u32)> {
+    pub(crate) fn sorted(&self) -> impl Iterator<Item = (&T, u32)> {
         self.numbers.iter().map(|(value, number)| (value, *number))
     }
 }

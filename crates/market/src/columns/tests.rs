@@ -69,12 +69,14 @@ proptest! {
 #[test]
 fn what_nobody_uses_is_forgotten() {
     let mut columns = Columns::default();
-    for price in 1..100 {
-        columns.upsert(&host(1, &format!("0.{price}")));
+    for tier in 1..100 {
+        let mut host = host(1, "0");
+        host.attributes = [("tier".into(), tier.to_string())].into();
+        columns.upsert(&host);
     }
     assert_eq!((columns.host_count(), columns.rows.len()), (1, 1));
-    assert_eq!(columns.prices.sorted().count(), 1);
-    assert!(columns.prices.len() <= 2);
+    assert_eq!(columns.attributes.sorted().count(), 1);
+    assert!(columns.attributes.len() <= 2);
     assert!(columns.remove(&host(1, "0").id));
     assert!(!columns.remove(&host(1, "0").id));
     assert_eq!((columns.host_count(), columns.regions.sorted().count()), (0, 0));

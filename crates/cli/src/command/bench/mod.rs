@@ -1,6 +1,7 @@
 //! `muster bench`: measurements that compare with a baseline in the same run.
 
 mod ledger;
+mod market;
 mod restart;
 mod wasm;
 
@@ -28,6 +29,12 @@ use serde::Serialize;
 /// heartbeats, each for one lease (`apply_over_verify`) or for eight (`apply_8_leases_over_verify`),
 /// with the state in memory; `..._with_root_over_verify`, without a target, with the state's root
 /// and a durable commit for each block. Higher is better; the target is a floor.
+///
+/// market: the auction over standing hosts in memory; lower is better, the target is a ceiling.
+/// `clear_over_lookup` is the time for a lease with a million hosts over that of one look-up in a
+/// sorted map of that size, `clear_growth` the same time over that with a thousand hosts. Without a
+/// target: the time for a lease of mixed orders, of orders that all ask for the same, and the time
+/// for an order that nothing matches, with 10^3 to 10^6 hosts.
 #[derive(Args)]
 #[command(after_help = "Example:\n  cargo run --release -p muster-cli -- bench wasm --json")]
 pub(crate) struct Bench {
@@ -44,6 +51,8 @@ enum Name {
     Ledger,
     /// The sandbox against native code.
     Wasm,
+    /// The auction against look-ups in a sorted map.
+    Market,
     /// A node's start on a long history.
     Restart,
 }
@@ -117,20 +126,31 @@ impl Measurement {
         let (baseline, ratio) = (Some(baseline), Some(ratio));
         Self { name, value, unit, baseline, ratio, target: floor, ok }
     }
+
+    /// A figure beside its baseline, without a target.
+    fn shown(name: &'static str, unit: &'static str, value: f64, baseline: f64) -> Self {
+        let (baseline, ratio) = (Some(baseline), Some(value / baseline));
+        Self { name, value, unit, baseline, ratio, target: None, ok: true }
+    }
 }
 
 impl Bench {
     pub(crate) async fn run(self, printer: &Printer) -> anyhow::Result<()> {
         if cfg!(debug_assertions) {
+            let hint = match self.name {
+                Name::Wasm => "cargo run --release -p muster-cli -- bench wasm",
+                Name::Market => "cargo run --release -p muster-cli -- bench market",
+            };
             return Err(Failure::error(
                 Exit::Failed,
                 "this is not a release build: its figures would mean nothing",
-                "cargo run --release -p muster-cli -- bench wasm",
+                hint,
             ));
         }
         let (bench, results) = match self.name {
             Name::Ledger => ("ledger", ledger::measure(printer)?),
             Name::Wasm => ("wasm", wasm::measure(printer).await?),
+            Name::Market => ("market", market::measure(printer)?),
             Name::Restart => ("restart", restart::measure(printer, self.orders).await?),
         };
         printer.data(&Report { bench, machine: machine(), results }, render)
