@@ -1,6 +1,7 @@
 use crate::views::{
-    Account, ApiError, Applied, BlockEvents, BlockView, Dispute, Escrow, EventPage, Explanation,
-    Invariants, Job, LIST_MAX, Lease, Named, Order, ProviderView, Status, Subject, Terms,
+    Account, AccountBond, AccountKeys, AccountStake, ApiError, Applied, BlockEvents, BlockView,
+    Concentration, Dispute, Escrow, EventPage, Explanation, Invariants, Job, LIST_MAX, Lease,
+    Named, Order, ProposalView, ProviderView, Status, Subject, TenantConduct, Terms, ValidatorView,
 };
 use eventsource_stream::Eventsource as _;
 use futures::{Stream, StreamExt as _};
@@ -132,6 +133,62 @@ impl Client {
     /// As [`Client::status`].
     pub async fn account(&self, id: &AccountId) -> Result<Option<Account>, ClientError> {
         optional(self.get(&format!("/v1/accounts/{id}")).await)
+    }
+
+    /// Who acts for an account.
+    ///
+    /// # Errors
+    /// As [`Client::status`].
+    pub async fn keys_of(&self, id: &AccountId) -> Result<AccountKeys, ClientError> {
+        self.get(&format!("/v1/accounts/{id}/keys")).await
+    }
+
+    /// An account's bond and the duties that it stands behind.
+    ///
+    /// # Errors
+    /// As [`Client::status`].
+    pub async fn bond_of(&self, id: &AccountId) -> Result<AccountBond, ClientError> {
+        self.get(&format!("/v1/accounts/{id}/bond")).await
+    }
+
+    /// What an account has staked with validators.
+    ///
+    /// # Errors
+    /// As [`Client::status`].
+    pub async fn stake_of(&self, id: &AccountId) -> Result<AccountStake, ClientError> {
+        self.get(&format!("/v1/accounts/{id}/stake")).await
+    }
+
+    /// How an account has behaved as a tenant.
+    ///
+    /// # Errors
+    /// As [`Client::status`].
+    pub async fn conduct_of(&self, id: &AccountId) -> Result<TenantConduct, ClientError> {
+        self.get(&format!("/v1/accounts/{id}/conduct")).await
+    }
+
+    /// The committee, and everybody who registered as a validator.
+    ///
+    /// # Errors
+    /// As [`Client::status`].
+    pub async fn validators(&self) -> Result<Vec<ValidatorView>, ClientError> {
+        self.get("/v1/validators").await
+    }
+
+    /// Every proposal.
+    ///
+    /// # Errors
+    /// As [`Client::status`].
+    pub async fn proposals(&self) -> Result<Vec<ProposalView>, ClientError> {
+        self.get("/v1/proposals").await
+    }
+
+    /// How far the market is in few hands: a lower bound.
+    ///
+    /// # Errors
+    /// As [`Client::status`].
+    pub async fn concentration(&self) -> Result<Concentration, ClientError> {
+        self.get("/v1/concentration").await
     }
 
     /// Every provider with its hosts.

@@ -5,6 +5,10 @@
 //! | `GET /v1/status` | | [`Status`] |
 //! | `POST /v1/transactions` | a signed transaction, borsh, `application/octet-stream` | [`Applied`], once it is final |
 //! | `GET /v1/accounts/{id}` | | [`Account`] |
+//! | `GET /v1/accounts/{id}/keys` `…/bond` `…/stake` `…/conduct` | | [`AccountKeys`] [`AccountBond`] [`AccountStake`] [`TenantConduct`] |
+//! | `GET /v1/validators` | | list of [`ValidatorView`] |
+//! | `GET /v1/proposals` `GET /v1/proposals/{id}` | | list of [`ProposalView`]; one |
+//! | `GET /v1/concentration` | | [`Concentration`] |
 //! | `GET /v1/providers` | | list of [`ProviderView`] |
 //! | `GET /v1/providers/{id}` | | [`ProviderView`] |
 //! | `GET /v1/orders/{id}` `GET /v1/escrows/{id}` `GET /v1/jobs/{id}` `GET /v1/leases/{id}` `GET /v1/disputes/{id}` | | [`Named`] record |
@@ -28,6 +32,12 @@
 //!
 //! Every failure has a JSON body [`ApiError`].
 
+mod holdings;
+
+pub use holdings::{
+    AccountBond, AccountKeys, AccountStake, BallotView, DelegationView, KeyView, ProposalView,
+    UnbondingView, ValidatorView,
+};
 pub use muster_ledger::{
     account::Account,
     bond::Bond,
@@ -35,7 +45,8 @@ pub use muster_ledger::{
     escrow::Escrow,
     event::{Event, Subject},
     job::Job,
-    market::{Lease, Order},
+    market::{Lease, Order, TenantConduct},
+    neutrality::Concentration,
     provider::{Host, Provider},
 };
 pub use muster_market::{Explanation, Terms};

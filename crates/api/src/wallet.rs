@@ -23,6 +23,17 @@ pub enum WalletError {
         /// Whose.
         account: AccountId,
     },
+    /// The key may not act for the account, or may no more.
+    #[error(
+        "{key} has no authority over account {account}: its owner grants it \
+         (`muster wallet grant {key} …`)"
+    )]
+    NotDelegated {
+        /// Whose key it is.
+        key: AccountId,
+        /// For whom it would act.
+        account: AccountId,
+    },
     /// The node could not be asked, or refused.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -55,6 +66,7 @@ impl Nonces {
 pub struct Wallet {
     client: Client,
     key: SecretKey,
+    account: AccountId,
     chain: Hash,
     nonces: Arc<Mutex<Nonces>>,
 }
@@ -65,14 +77,27 @@ impl Wallet {
     /// # Errors
     /// [`ClientError`] where the node cannot be asked for its chain.
     pub async fn new(client: Client, key: SecretKey) -> Result<Self, ClientError> {
-        let chain = client.status().await?.chain;
-        Ok(Self { client, key, chain, nonces: Arc::default() })
+        let account = key.account();
+        Self::acting_for(client, key, account).await
     }
 
-    /// Whose wallet this is.
+    /// A wallet that acts for `account`, which has delegated to `key` (or is its own account).
+    ///
+    /// # Errors
+    /// [`ClientError`] where the node cannot be asked for its chain.
+    pub async fn acting_for(
+        client: Client,
+        key: SecretKey,
+        account: AccountId,
+    ) -> Result<Self, ClientError> {
+        let chain = client.status().await?.chain;
+        Ok(Self { client, key, account, chain, nonces: Arc::default() })
+    }
+
+    /// The account that acts and pays.
     #[must_use]
-    pub fn account(&self) -> AccountId {
-        self.key.account()
+    pub const fn account(&self) -> AccountId {
+        self.account
     }
 
     /// The chain that it signs for.
@@ -109,7 +134,8 @@ impl Wallet {
             expires,
             action,
         };
-        Ok(envelope.sign(&self.key))
+        let own = self.key.account() == self.account;
+        Ok(if own { envelope.sign(&self.key) } else { envelope.sign_as(&self.key) })
     }
 
     /// Sends a signed transaction and waits until it is final.
@@ -156,12 +182,23 @@ impl Wallet {
             nonces.next = Some(nonce.saturating_add(1));
             return Ok(nonce);
         }
-        let account = self.account();
-        let state = self.client.account(&account).await?;
-        let state = state.ok_or(WalletError::Unfunded { account })?;
-        *nonces = Nonces::unused(state.nonce, state.nonces_used);
-        let nonce = nonces.spare.pop_first().unwrap_or(state.nonce);
-        Ok(nonce)
+        let (lowest, used) = self.window().await?;
+        *nonces = Nonces::unused(lowest, used);
+        Ok(nonces.spare.pop_first().unwrap_or(lowest))
+    }
+
+    /// The nonces that this key may use: the lowest, and which of those above are used.
+    async fn window(&self) -> Result<(u64, u64), WalletError> {
+        let (key, account) = (self.key.account(), self.account);
+        if key == account {
+            let state = self.client.account(&account).await?;
+            let state = state.ok_or(WalletError::Unfunded { account })?;
+            return Ok((state.nonce, state.nonces_used));
+        }
+        let keys = self.client.keys_of(&account).await?.delegated;
+        let found = keys.into_iter().find(|view| view.key == key);
+        let found = found.ok_or(WalletError::NotDelegated { key, account })?;
+        Ok((found.record.nonce, found.record.nonces_used))
     }
 }
 

@@ -114,7 +114,7 @@ impl Ledger {
                 Ok(_) => Ok(()),
                 Err(WalletError::Client(error)) => Err(error),
                 // Sending asks for no account; were it to, the ledger's own refusal would follow.
-                Err(WalletError::Unfunded { .. }) => Ok(()),
+                Err(WalletError::Unfunded { .. } | WalletError::NotDelegated { .. }) => Ok(()),
             }
         })
         .await

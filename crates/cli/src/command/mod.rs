@@ -2,6 +2,7 @@
 
 mod bench;
 mod completions;
+mod concentration;
 mod demo;
 mod dev;
 mod provider;
@@ -10,6 +11,8 @@ mod quote;
 mod receipt;
 mod run;
 mod sandbox_compile;
+mod stake;
+mod vote;
 mod wallet;
 
 use crate::{
@@ -19,6 +22,7 @@ use crate::{
 };
 use clap::{Args, Parser, Subcommand};
 use muster_api::{Client, Wallet};
+use muster_types::AccountId;
 use std::path::PathBuf;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -58,6 +62,9 @@ pub(crate) struct Global {
     /// The key file to act with [default: ~/.config/muster/key.json].
     #[arg(long, global = true, env = "MUSTER_KEY", value_name = "FILE")]
     pub(crate) key: Option<PathBuf>,
+    /// Act for this account, which has delegated to the key [default: the key's own].
+    #[arg(long, global = true, env = "MUSTER_ACCOUNT", value_name = "ACCOUNT")]
+    pub(crate) account: Option<AccountId>,
 }
 
 impl Global {
@@ -71,10 +78,16 @@ impl Global {
         self.key.clone().map_or_else(keyfile::default_path, Ok)
     }
 
-    /// A wallet with the chosen key on the chosen node.
+    /// The account that acts.
+    pub(crate) fn account(&self) -> anyhow::Result<AccountId> {
+        self.account.map_or_else(|| Ok(keyfile::load(&self.key_path()?)?.account()), Ok)
+    }
+
+    /// A wallet with the chosen key on the chosen node, for the chosen account.
     pub(crate) async fn wallet(&self) -> anyhow::Result<Wallet> {
         let key = keyfile::load(&self.key_path()?)?;
-        Ok(Wallet::new(self.client()?, key).await?)
+        let account = self.account.unwrap_or_else(|| key.account());
+        Ok(Wallet::acting_for(self.client()?, key, account).await?)
     }
 }
 
@@ -118,6 +131,12 @@ pub(crate) enum Command {
     Ps(ps::Ps),
     /// Make keys, look at balances, send money.
     Wallet(wallet::Wallet),
+    /// Validate, delegate, and take stake back.
+    Stake(stake::Stake),
+    /// Propose parameters and vote on them.
+    Vote(vote::Vote),
+    /// Show how far the market is in few hands.
+    Concentration(concentration::Concentration),
     /// Look at a job's receipt, or check it without asking anybody.
     Receipt(receipt::Receipt),
     /// Offer this machine.
@@ -141,6 +160,9 @@ impl Command {
             Self::Run(command) => command.run(global, printer).await,
             Self::Ps(command) => command.run(global, printer).await,
             Self::Wallet(command) => command.run(global, printer).await,
+            Self::Stake(command) => command.run(global, printer).await,
+            Self::Vote(command) => command.run(global, printer).await,
+            Self::Concentration(command) => command.run(global, printer).await,
             Self::Receipt(command) => command.run(printer),
             Self::Provider(command) => command.run(global, printer).await,
             Self::Bench(command) => command.run(printer).await,

@@ -1,10 +1,7 @@
 //! `muster ps`: your jobs and leases.
 
 use super::Global;
-use crate::{
-    keyfile,
-    printer::{Printer, table},
-};
+use crate::printer::{Printer, table};
 use clap::Args;
 use muster_api::views::{Job, Lease, Named};
 use muster_ledger::market::LeaseStatus;
@@ -30,7 +27,7 @@ struct Listing {
 impl Ps {
     pub(crate) async fn run(self, global: &Global, printer: &Printer) -> anyhow::Result<()> {
         let client = global.client()?;
-        let account = keyfile::load(&global.key_path()?)?.account();
+        let account = global.account()?;
         let mut jobs = client.jobs_of(&account).await?;
         jobs.retain(|job| self.all || !job.record.closed);
         let leases = client.leases_of_tenant(&account, !self.all).await?;

@@ -46,8 +46,8 @@ pub fn commit_blocks(
         loop {
             let batch = ledger.new_batches().await;
             let Some(outcome) = batch.view().read(|state| next(state)) else { break };
-            let BlockOutcome { changes, receipts, events, .. } = outcome;
-            let executed = Executed { txs: Vec::new(), receipts, events, changes };
+            let BlockOutcome { changes, receipts, events, archived, event_root: _ } = outcome;
+            let executed = Executed { txs: Vec::new(), receipts, events, archived, changes };
             head.height = head.height.saturating_add(1);
             let sealed = batch.seal(head.height, executed).await;
             let sealed = sealed.expect("invariant: nothing competes with the only block");

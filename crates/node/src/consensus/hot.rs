@@ -7,7 +7,8 @@
 //! drops them.
 
 use super::block::Header;
-use muster_ledger::{Changes, Event, MemoryState, Receipt, State, Tx};
+use muster_ledger::{Changes, Event, MemoryState, Receipt, State, Tx, market::QuoteBook, view};
+use muster_market::{Explanation, Terms};
 use muster_types::{Hash, Millis, TxId};
 use std::{
     iter::Peekable,
@@ -64,6 +65,15 @@ pub struct Executed {
 struct Base {
     state: MemoryState,
     head: Head,
+    /// The same hosts, in the form that explains fast.
+    quotes: QuoteBook,
+}
+
+impl Base {
+    fn new(state: MemoryState, head: Head) -> Self {
+        let quotes = view::quote_book(&state);
+        Self { state, head, quotes }
+    }
 }
 
 /// The resident state, shared by the engine, which writes it, and readers.
@@ -75,12 +85,15 @@ pub(crate) struct HotState {
 impl HotState {
     /// Holds `state` as the state after `head`.
     pub(crate) fn new(state: MemoryState, head: Head) -> Arc<Self> {
-        Arc::new(Self { base: RwLock::new(Base { state, head }), heads: watch::Sender::new(head) })
+        Arc::new(Self {
+            base: RwLock::new(Base::new(state, head)),
+            heads: watch::Sender::new(head),
+        })
     }
 
     /// Replaces everything: the state was read from disk.
     pub(crate) fn load(&self, state: MemoryState, head: Head) {
-        *self.base.write().unwrap_or_else(PoisonError::into_inner) = Base { state, head };
+        *self.base.write().unwrap_or_else(PoisonError::into_inner) = Base::new(state, head);
         self.heads.send_replace(head);
     }
 
@@ -89,6 +102,12 @@ impl HotState {
     pub(crate) fn read<T>(&self, reader: impl FnOnce(&dyn State, &Head) -> T) -> T {
         let base = self.base.read().unwrap_or_else(PoisonError::into_inner);
         reader(&base.state, &base.head)
+    }
+
+    /// What the market would do with an order of these terms, by the final state.
+    pub(crate) fn explain(&self, terms: &Terms) -> Explanation {
+        let base = self.base.read().unwrap_or_else(PoisonError::into_inner);
+        base.quotes.explain(&base.state, terms)
     }
 
     /// The latest final block.
@@ -114,8 +133,10 @@ impl HotState {
             base.head.height.saturating_add(1),
             "invariant: final blocks apply in order"
         );
-        base.state.apply(overlay.executed.changes.clone());
-        base.head = head;
+        let Base { state, head: last, quotes } = &mut *base;
+        state.apply(overlay.executed.changes.clone());
+        quotes.update(state, &overlay.executed.changes);
+        *last = head;
         drop(base);
         overlay.unhook();
         self.heads.send_replace(head);

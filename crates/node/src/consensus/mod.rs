@@ -62,6 +62,7 @@ use commonware_utils::{TryCollect as _, ordered::Set};
 use futures::future::{Either, select, select_all};
 use hot::HotState;
 use muster_ledger::{Genesis, MemoryState, State, Tx};
+use muster_market::{Explanation, Terms};
 use muster_types::{AccountId, Hash, SecretKey};
 use solo::Solo;
 use stack::{CHANNELS, StackConfig};
@@ -218,6 +219,13 @@ impl Consensus {
     /// meanwhile: be quick, and do not call the node from inside.
     pub fn read<T>(&self, reader: impl FnOnce(&dyn State, &Head) -> T) -> T {
         self.0.hot.read(reader)
+    }
+
+    /// What the market would do with an order of these terms in the next block, and why: the same
+    /// as [`muster_ledger::view::quote`] of the state after the latest final block.
+    #[must_use]
+    pub fn explain(&self, terms: &Terms) -> Explanation {
+        self.0.hot.explain(terms)
     }
 
     /// The latest final block.

@@ -5,6 +5,7 @@
 
 mod blocks;
 mod events;
+mod holdings;
 mod lists;
 mod records;
 #[cfg(test)]
@@ -90,6 +91,7 @@ fn parts() -> OpenApiRouter<Arc<Shared>> {
         .routes(routes!(status))
         .merge(records::routes())
         .merge(lists::routes())
+        .merge(holdings::routes())
         .merge(transactions::routes())
         .merge(blocks::routes())
         .merge(events::routes())

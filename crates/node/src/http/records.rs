@@ -171,7 +171,7 @@ async fn quote(
 ) -> Result<Json<Explanation>, Problem> {
     let Json(terms) = terms.map_err(|error| Problem::malformed(error.body_text()))?;
     terms.check().map_err(|field| Problem::malformed(format!("`{field}` is out of bounds")))?;
-    Ok(Json(app.consensus.read(|state, _| view::quote(state, &terms))))
+    Ok(Json(app.consensus.explain(&terms)))
 }
 
 /// Checks every invariant against the node's state. Reads all of it: for tests and auditors.

@@ -18,7 +18,7 @@ use muster_ledger::{
     provider::HostSpec,
     view,
 };
-use muster_market::{GIB, Prices, Request, Terms};
+use muster_market::{GIB, Prices, Request, Terms, Verifies};
 use muster_types::*;
 use std::{
     path::Path,
@@ -158,7 +158,9 @@ async fn play(node: &Served) -> Story {
             ..Prices::default()
         },
         offered_until: Millis::MAX,
-        attributes: Default::default(),
+        verifies: [Verifies::Replicate, Verifies::Audit].into(),
+        fuel_per_s: 1_000_000,
+        ..HostSpec::default()
     };
     node.act(PROVIDER, Action::ProviderSet { profile: Default::default() }).await;
     node.act(PROVIDER, Action::BondAdd { amount: Amount::from_units(500) }).await;

@@ -137,10 +137,9 @@ impl Measurement {
 impl Bench {
     pub(crate) async fn run(self, printer: &Printer) -> anyhow::Result<()> {
         if cfg!(debug_assertions) {
-            let hint = match self.name {
-                Name::Wasm => "cargo run --release -p muster-cli -- bench wasm",
-                Name::Market => "cargo run --release -p muster-cli -- bench market",
-            };
+            let name = self.name.to_possible_value().map(|value| value.get_name().to_owned());
+            let name = name.unwrap_or_default();
+            let hint = format!("cargo run --release -p muster-cli -- bench {name}");
             return Err(Failure::error(
                 Exit::Failed,
                 "this is not a release build: its figures would mean nothing",

@@ -113,7 +113,7 @@ impl Chain {
             },
             prices: Prices { cpu: cents(10), memory_gib: cents(1), ..Prices::default() },
             offered_until: self.now.after(LONG),
-            attributes: BTreeMap::new(),
+            ..HostSpec::default()
         };
         let mut txs = Vec::new();
         for provider in providers {

@@ -1,5 +1,7 @@
 //! `muster wallet`: keys, balances, transfers.
 
+mod keys;
+
 use super::Global;
 use crate::{
     error::{Exit, Failure},
@@ -7,6 +9,7 @@ use crate::{
     printer::{Printer, facts},
 };
 use clap::{Args, Subcommand};
+use muster_api::WalletError;
 use muster_ledger::Action;
 use muster_types::{AccountId, Amount, Asset, TxId};
 use serde::Serialize;
@@ -43,6 +46,12 @@ enum WalletCommand {
         /// To whom: an account, 64 hexadecimal digits.
         to: AccountId,
     },
+    /// Let another key act for the account, within limits.
+    Grant(keys::Grant),
+    /// Take back what a key was granted.
+    Revoke(keys::Revoke),
+    /// List who acts for an account.
+    Keys(keys::Keys),
 }
 
 #[derive(Serialize)]
@@ -60,6 +69,7 @@ struct Balances {
     nonce: u64,
 }
 
+/// A transaction that is final.
 #[derive(Serialize)]
 struct Sent {
     tx: TxId,
@@ -81,8 +91,11 @@ impl Wallet {
             WalletCommand::New => new(global, printer),
             WalletCommand::Show { account } => show(global, printer, account).await,
             WalletCommand::Send { amount, asset, to } => {
-                send(global, printer, Action::Transfer { to, asset, amount }).await
+                act(global, printer, Action::Transfer { to, asset, amount }).await
             }
+            WalletCommand::Grant(command) => command.run(global, printer).await,
+            WalletCommand::Revoke(command) => command.run(global, printer).await,
+            WalletCommand::Keys(command) => command.run(global, printer).await,
         }
     }
 }
@@ -101,10 +114,7 @@ async fn show(
     printer: &Printer,
     account: Option<AccountId>,
 ) -> anyhow::Result<()> {
-    let account = match account {
-        Some(account) => account,
-        None => keyfile::load(&global.key_path()?)?.account(),
-    };
+    let account = account.map_or_else(|| global.account(), Ok)?;
     let found = global.client()?.account(&account).await?;
     let exists = found.is_some();
     let state = found.unwrap_or_default();
@@ -122,14 +132,18 @@ async fn show(
     Ok(())
 }
 
-async fn send(global: &Global, printer: &Printer, transfer: Action) -> anyhow::Result<()> {
+/// Carries out an action of the account, and says what it cost.
+pub(super) async fn act(global: &Global, printer: &Printer, action: Action) -> anyhow::Result<()> {
     let wallet = global.wallet().await?;
-    let applied = wallet.act(transfer).await.map_err(|error| match error {
-        muster_api::WalletError::Unfunded { .. } => {
+    let applied = wallet.act(action).await.map_err(|error| match error {
+        WalletError::Unfunded { .. } => {
             Failure::error(Exit::NoFunds, error.to_string(), "muster wallet show")
         }
+        WalletError::NotDelegated { .. } => {
+            Failure::error(Exit::BadInput, error.to_string(), "muster wallet keys")
+        }
         // As it is, so that its code decides the exit status.
-        muster_api::WalletError::Client(error) => error.into(),
+        WalletError::Client(error) => error.into(),
     })?;
     let sent = Sent { tx: applied.tx, height: applied.height, fee_usd: applied.fee };
     printer.data(&sent, |sent| {
