@@ -223,11 +223,15 @@ params! { |p|
     /// The risk premium of a provider all of whose leases were rejected or declined; fewer in
     /// proportion.
     risk_refused_bps: u32 = 1_000, 0, 1_000_000;
-    /// How many more hosts are compared once an order could be filled.
+    /// How many more hosts are compared once an order could be filled, and how many more at a time
+    /// while one of its leases is beyond `look_ahead_slack_bps`.
     look_ahead: u32 = 8, 0, 1_000_000;
     /// How long a record stays in the state after it became final, in steady time: longer than
     /// anything that could still name it.
     retention_ms: Millis = Millis(600_000), p.windows_ms(), 365 * DAY;
+    /// How much more than the least that a host not looked at could score a lease may score for
+    /// `look_ahead` to end the walk, in parts of that least.
+    look_ahead_slack_bps: u32 = 30_000, 0, 1_000_000;
 }
 
 /// A parameter out of its bounds.
@@ -268,6 +272,7 @@ impl Params {
         Rules {
             visit_max: self.visit_max,
             look_ahead: self.look_ahead,
+            look_ahead_slack_bps: self.look_ahead_slack_bps,
             pledge_min: self.pledge_min,
             pledge_hours: self.pledge_hours,
         }

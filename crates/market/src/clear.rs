@@ -11,9 +11,20 @@
 //!    The lease's rate is [`crate::HostView::rate_for`], its pledge [`Rules::pledge`]; where either
 //!    or the score is too large to be written, the host fails `max_rate`.
 //! 3. Once the hosts that passed would fill the order if they were taken in the order of the walk
-//!    by step 4, [`Rules::look_ahead`] more that pass are looked at, and then no more. If the
-//!    hosts so far, ranked, do not fill the order after all (limits that cross each other can do
-//!    that), there is no such limit.
+//!    by step 4, [`Rules::look_ahead`] more that pass are looked at. Then there is a check, and
+//!    another whenever `max(1, look_ahead)` more have passed since the last one; each before the
+//!    next host. A check ranks all that passed so far by step 4:
+//!
+//!    | what they would give | then |
+//!    |---|---|
+//!    | less than the order wants (limits that cross each other can do that) | there are no checks any more |
+//!    | leases whose worst score is at most `f x (10_000 + look_ahead_slack_bps)`, `f` being the floor (below) of the host that passed last | the walk ends |
+//!    | leases one of which scores more | the walk goes on |
+//!
+//!    A product too large to be written is no limit. No host that follows costs less than `f`. So
+//!    where a walk was not cut by `visit_max`, [`Rules::look_ahead_slack_bps`] bounds how much more
+//!    than the least that a host not looked at could ask is paid for any lease: dear memory behind
+//!    a cheap thread wins nothing by filling the look ahead.
 //! 4. All that passed are ranked by (score, host id), the least first; the score is
 //!    `rate x (10_000 + risk_bps)`: the price, raised by the provider's risk premium. In that rank
 //!    each host gets as many of the order's leases as it can take, until there are
@@ -26,7 +37,8 @@
 //! 6. Every winner is paid what it asked: its rate, not its score.
 //!
 //! An order that is to be in one place ([`crate::Together`]) takes step 4 for each place by
-//! itself, over the hosts that passed there; in step 3 "would fill" means that some place would.
+//! itself, over the hosts that passed there; in step 3 "would fill" means that some place would,
+//! and a check is of the leases in the place that would win.
 //! Of the places that fill the order the one with the least sum of its leases' scores wins, of
 //! equal ones the first by name (region, provider or host id); if none does the order gets nothing.
 //! Where the order holds leases, only the place that they are in counts.
@@ -39,7 +51,7 @@
 //!
 //! | if | it ends as |
 //! |---|---|
-//! | step 3's hosts were all looked at, and all that passed, ranked, fill the order | [`Stop::EnoughSeen`] |
+//! | there is a check of step 3, and it says so | [`Stop::EnoughSeen`] |
 //! | there is no further host | [`Stop::Exhausted`] |
 //! | the floor `f` of the host exceeds `max_rate`, or `f x 10_000` is too large to be written | [`Stop::NothingCheaper`] |
 //! | those that passed with a score less than `f x 10_000`, ranked, fill the order (not asked of an order for one place) | [`Stop::NothingCheaper`] |
@@ -50,7 +62,10 @@
 //! times the request's units, rounded up. So a host's rate is at least `f` and its score at least
 //! `f x 10_000`, and as unit prices only rise along the walk, so has every host that follows. The
 //! hosts with a score that is *less* rank before all of these (on equality the host id could still
-//! decide), so they may be dealt with for good.
+//! decide), so they may be dealt with for good; once these fill the order, what follows gets
+//! nothing. That does not hold of an order for one place: a place that is not filled yet may still
+//! cost less in all than one that is. Its walk ends by `max_rate`, by a check of step 3, at
+//! `visit_max` or with the hosts.
 
 use crate::{Book, Cursor, Rules, Terms, Together, check::BPS};
 use muster_types::{Amount, HostId, Millis, Rate, Resources};
@@ -97,7 +112,8 @@ pub enum Stop {
     NothingCheaper,
     /// [`Rules::visit_max`] hosts were seen.
     VisitLimit,
-    /// The order was filled, and [`Rules::look_ahead`] more hosts were compared.
+    /// The order was filled, [`Rules::look_ahead`] more hosts were compared, and nothing that
+    /// follows could be much cheaper ([`Rules::look_ahead_slack_bps`]).
     EnoughSeen,
 }
 
@@ -149,20 +165,15 @@ pub fn clear_on(
     let mut grants = Grants::new(terms, &progress.held);
     let mut in_walk_order = Grants::trial(terms, &progress.held);
     let mut ahead = Ahead::Short;
+    // The last that wins a lease, ranked, as far as that is known.
+    let mut last = None;
     let stopped = loop {
         if let Ahead::Left(0) = ahead {
-            let mut ranked = grants.clone();
-            let mut rest = waiting.clone();
-            while !ranked.is_full()
-                && let Some(Waiting(_, candidate)) = rest.pop()
-            {
-                ranked.fill(&candidate);
-            }
-            if ranked.is_full() {
-                (grants, waiting) = (ranked, rest);
+            last = last.or_else(|| last_of(&grants, &mut waiting));
+            if last.is_some_and(|(worst, ..)| worst <= walk.enough()) {
                 break Stop::EnoughSeen;
             }
-            ahead = Ahead::Open;
+            ahead.checked(rules, last.is_some());
         }
         let (met, score_floor) = match walk.next() {
             Ok(next) => next,
@@ -185,7 +196,10 @@ pub fn clear_on(
                     in_walk_order.fill(&candidate);
                     in_walk_order.is_full()
                 });
-                waiting.push(Waiting(candidate.rank(), candidate));
+                let rank = candidate.rank();
+                // Behind all that win a host changes nothing.
+                last = last.filter(|last| *last < rank);
+                waiting.push(Waiting(rank, candidate));
             }
         }
     };
@@ -199,11 +213,27 @@ pub fn clear_on(
     Cleared { placements: grants.into_placements(), visited: walk.visited, stopped, cursor }
 }
 
+/// The rank of the last that wins a lease if nothing follows; `None` where that is too little to
+/// fill the order. Those that wait stay as they are.
+fn last_of(grants: &Grants<'_>, waiting: &mut BinaryHeap<Waiting>) -> Option<Rank> {
+    let mut ranked = grants.to_trial();
+    let mut drawn = Vec::new();
+    while !ranked.is_full()
+        && let Some(next) = waiting.pop()
+    {
+        ranked.fill(&next.1);
+        drawn.push(next);
+    }
+    let last = drawn.last().filter(|_| ranked.is_full()).map(|Waiting(rank, _)| *rank);
+    waiting.extend(drawn);
+    last
+}
+
 /// Few walks have more candidates waiting at once.
 const WAITING: usize = 16;
 
 /// A candidate that cannot be dealt with yet: the greater, the earlier it ranks.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Waiting(Rank, Candidate);
 
 impl Ord for Waiting {

@@ -15,6 +15,9 @@ pub struct Rules {
     pub visit_max: u32,
     /// How many more hosts that pass are compared once an order could be filled.
     pub look_ahead: u32,
+    /// How far above the least that a host not looked at could score a lease may be for that to be
+    /// enough, in hundredths of a per cent of it.
+    pub look_ahead_slack_bps: u32,
     /// The least bond that a lease locks, in `usd`.
     pub pledge_min: Amount,
     /// A lease locks so many hours of its own rate, if that is more.
@@ -22,9 +25,16 @@ pub struct Rules {
 }
 
 impl Default for Rules {
-    /// 1,024 visits; 8 hosts ahead; 1 usd or 24 hours.
+    /// 1,024 visits; 8 hosts ahead, and no lease at more than four times what could follow; 1 usd or 24
+    /// hours.
     fn default() -> Self {
-        Self { visit_max: 1024, look_ahead: 8, pledge_min: Amount::from_units(1), pledge_hours: 24 }
+        Self {
+            visit_max: 1024,
+            look_ahead: 8,
+            look_ahead_slack_bps: 30_000,
+            pledge_min: Amount::from_units(1),
+            pledge_hours: 24,
+        }
     }
 }
 

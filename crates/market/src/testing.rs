@@ -84,11 +84,13 @@ pub(crate) fn order(count: u32) -> Terms {
     }
 }
 
-/// One usd of pledge a lease, and no limit on visits or on looking ahead.
+/// One usd of pledge a lease, and no limit on visits or on looking ahead; where a test sets one on
+/// that, leases may score twice what could follow.
 pub(crate) fn rules() -> Rules {
     Rules {
         visit_max: u32::MAX,
         look_ahead: u32::MAX,
+        look_ahead_slack_bps: 10_000,
         pledge_min: Amount::from_units(1),
         pledge_hours: 0,
     }

@@ -90,23 +90,26 @@ fn look(
         let book = Offers::new(&ctx.scratch, &env.params, env.head.height, seen);
         let book = book.bounded(env.params.visit_max);
         let cleared = clear_on(&book, &terms, &rules, env.head.now, &progress);
-        (cleared.placements, book.visits())
+        let visits = book.visits();
+        // A host that ended the walk before it was looked at is no visit.
+        let visited = cleared.visited.saturating_add(visits.left_out);
+        (cleared.placements, visited, visits.cut)
     };
-    let (placements, visits) = clear(seen);
+    let found = clear(seen);
     if cfg!(test) {
-        let anew = clear(&RefCell::default());
-        assert_eq!((&placements, visits), (&anew.0, anew.1), "the state says otherwise");
+        assert_eq!(found, clear(&RefCell::default()), "the state says otherwise");
     }
+    let (placements, visited, cut) = found;
     let hosts = books.grant(ctx, placements)?;
     seen.borrow_mut().granted(&ctx.scratch, &ctx.env.params, &hosts);
-    let paid = queue::pay_visits(ctx, books, visits.count)?;
+    let paid = queue::pay_visits(ctx, books, visited)?;
     if books.order.missing == 0 {
         return queue::end(ctx, books, OrderStatus::Leased);
     }
     if !paid {
         return queue::end(ctx, books, OrderStatus::OutOfFunds);
     }
-    books.order.turn = match visits.cut {
+    books.order.turn = match cut {
         Some(last) => Turn::Ready { cursor: Some(last), woken },
         None if books.room() < books.order.missing => Turn::Unfunded,
         None if woken => Turn::FIRST,

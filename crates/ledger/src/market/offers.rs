@@ -40,9 +40,12 @@ pub(crate) struct Offers<'a> {
 /// What the walks through a book looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Visits {
-    /// How many hosts, those of this block's offers included.
-    pub(crate) count: u32,
-    /// The last of them.
+    /// How many hosts, those of this block's offers included, and the one that the walk ended at
+    /// without a look.
+    count: u32,
+    /// Those of this block's offers, which the walk was not shown.
+    pub(crate) left_out: u32,
+    /// The last of all.
     last: Option<Cursor>,
     /// The same, where a walk would have gone on but for the bound on visits.
     pub(crate) cut: Option<Cursor>,
@@ -87,6 +90,16 @@ impl<'a> Offers<'a> {
 
     fn view(&self, number: usize) -> Option<Arc<HostView>> {
         self.seen.borrow_mut().host(self, number)
+    }
+
+    /// The view of a host on a walk; notes those that have none.
+    fn show(&self, number: usize) -> Option<Arc<HostView>> {
+        let view = self.view(number);
+        if view.is_none() {
+            let visits = self.visits.get();
+            self.visits.set(Visits { left_out: visits.left_out.saturating_add(1), ..visits });
+        }
+        view
     }
 }
 
@@ -135,7 +148,7 @@ impl Book for Offers<'_> {
         }
         let merged = Merged { offers: self, lists };
         let visited = merged.take_while(|(place, _)| self.visit(*place));
-        Box::new(visited.filter_map(|(_, number)| self.view(number)))
+        Box::new(visited.filter_map(|(_, number)| self.show(number)))
     }
 
     fn hosts<'a>(&'a self) -> Box<dyn Iterator<Item = Arc<HostView>> + 'a> {

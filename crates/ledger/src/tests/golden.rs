@@ -38,6 +38,6 @@ fn a_fixed_script_gives_a_fixed_state() {
     w.ok("ann", Action::EscrowClose { escrow });
     assert_eq!(
         state_root(&w).to_string(),
-        "bf5c8fa9adc68f1ae0eb0560fc9415c34f70947e9a1d12134fee411dd6507045"
+        "932fde6db5c3471d4a7e09999299cb9390e1776736093651c5de5378464b456b"
     );
 }

@@ -364,7 +364,7 @@ fn by_anybody(w: &World, random: &mut Random, things: &Things) -> Option<(&'stat
             (who, Action::ChallengeOpen { lease, last, evidence: "x".into() })
         }
         6 | 7 => return in_challenge(w, random),
-        8 => {
+        8 if random.chance(60) => {
             let key = id(random.pick(&PEOPLE)?);
             let scopes: Vec<Scope> = Scope::ALL.into_iter().filter(|_| random.chance(70)).collect();
             let (scopes, usd, mst) = (scopes.into(), random.amount(), random.amount());
@@ -374,7 +374,7 @@ fn by_anybody(w: &World, random: &mut Random, things: &Things) -> Option<(&'stat
                 _ => (who, Action::KeyGrant { key, scopes, usd, mst, expires }),
             }
         }
-        9 => {
+        9 if random.chance(40) => {
             let members: Vec<AccountId> =
                 PEOPLE.into_iter().filter(|_| random.chance(30)).map(id).collect();
             let threshold = u8::try_from(random.below(4)).unwrap();
@@ -400,9 +400,11 @@ fn by_anybody(w: &World, random: &mut Random, things: &Things) -> Option<(&'stat
         }
         _ => {
             let dispute = random.pick(&things.disputes)?;
-            let output = if random.chance(70) { 1 } else { random.below(4) };
-            let output = (output < 3).then(|| result(u8::try_from(output).unwrap()));
+            // One of four is mostly wrong, and slashed for it.
             let who = random.pick(&COMMITTEE)?;
+            let right = if who == COMMITTEE[3] { 20 } else { 80 };
+            let output = if random.chance(right) { 1 } else { random.below(4) };
+            let output = (output < 3).then(|| result(u8::try_from(output).unwrap()));
             (who, Action::DisputeVote { dispute, output })
         }
     })

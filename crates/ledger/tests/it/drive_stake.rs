@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 /// What may be voted on, and between what: mostly within bounds. None of these changes how long
 /// something lasts that has begun already,
 /// nor whom an order may win: a changed parameter wakes none of those that wait.
-const VOTED: [(&str, u64, u64); 30] = [
+const VOTED: [(&str, u64, u64); 31] = [
     ("fee_per_byte", 0, 4),
     ("fee_per_unit", 0, 3_000),
     ("burn_min_bps", 0, 10_000),
@@ -29,6 +29,7 @@ const VOTED: [(&str, u64, u64); 30] = [
     ("fee_per_visit", 0, 5_000_000),
     ("rent_per_lease", 0, 900_000_000_000),
     ("look_ahead", 0, 3),
+    ("look_ahead_slack_bps", 0, 30_000),
     ("commission_step_bps", 0, 1_000),
     ("commission_interval_ms", 0, 3_000),
     ("validator_stake_min", 0, 2_000_000_000),

@@ -3,7 +3,7 @@
 use super::{
     Cleared, Stop,
     grants::{Candidate, Held},
-    together::{Place, Places, best},
+    together::{Place, Places, filled},
 };
 use crate::{
     HostView, Offer, Rules, Terms, Together,
@@ -60,7 +60,8 @@ pub fn clear_bids(
         }
         Some(grants)
     } else {
-        best(&places, terms, held)
+        let filled = places.values().filter_map(|ranked| filled(ranked, Grants::new(terms, held)));
+        filled.min_by_key(|(sum, _)| sum.total).map(|(_, grants)| grants)
     };
     let placements = grants.map(Grants::into_placements).unwrap_or_default();
     let visited = u32::try_from(bids.len()).unwrap_or(u32::MAX);

@@ -80,7 +80,7 @@ impl Candidate {
 }
 
 /// The leases granted so far.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Grants<'a> {
     terms: &'a Terms,
     held: Held,
@@ -106,9 +106,22 @@ impl<'a> Grants<'a> {
         }
     }
 
-    /// Grants that only tell whether they fill the order.
+    /// Grants to hosts that only tell whether they fill the order.
     pub(super) fn trial(terms: &'a Terms, held: &Held) -> Self {
         Self { is_trial: true, ..Self::new(terms, held) }
+    }
+
+    /// What would become of these grants to hosts, without a copy of the placements.
+    pub(super) fn to_trial(&self) -> Self {
+        Self {
+            terms: self.terms,
+            held: self.held.clone(),
+            pledged: self.pledged.clone(),
+            left: BTreeMap::new(),
+            placements: Vec::new(),
+            is_trial: true,
+            remaining: self.remaining,
+        }
     }
 
     pub(super) const fn is_full(&self) -> bool {
@@ -120,8 +133,8 @@ impl<'a> Grants<'a> {
         if self.terms.all_or_nothing() && !self.is_full() { Vec::new() } else { self.placements }
     }
 
-    /// Gives a candidate as many leases as it can take.
-    pub(super) fn fill(&mut self, candidate: &Candidate) {
+    /// Gives a candidate as many leases as it can take; how many that are.
+    pub(super) fn fill(&mut self, candidate: &Candidate) -> u32 {
         let Candidate { offer: Offer { host, bond_free }, quote, bid } = candidate;
         let (request, spread) = (&self.terms.request, &self.terms.spread);
         let apart = *spread != Spread::default();
@@ -153,7 +166,7 @@ impl<'a> Grants<'a> {
             }));
         }
         if leases == 0 {
-            return;
+            return 0;
         }
         self.remaining = self.remaining.saturating_sub(leases);
         if apart {
@@ -171,6 +184,7 @@ impl<'a> Grants<'a> {
             }
             self.left.insert(host.id, left);
         }
+        leases
     }
 }
 

@@ -314,6 +314,86 @@ fn so_many_more_hosts_are_compared_once_the_order_could_be_filled() {
     }
 }
 
+/// Host 0 of provider `number`: room for one lease, at these prices of a thread and of a GiB.
+fn with_memory(number: u8, cpu: &str, memory: &str) -> HostView {
+    let mut host = host(number, cpu);
+    host.free.cpu_milli = 1_000;
+    host.prices.memory_gib = rate(memory);
+    host
+}
+
+#[test]
+fn a_cheap_thread_before_dear_memory_takes_no_order_near_its_limit() {
+    let dear = (1..=9).map(|number| with_memory(number, "0.009", "0.99"));
+    let honest = (11..=60).map(|number| with_memory(number, "0.01", "0.001"));
+    let mut hosts: Vec<HostView> = dear.chain(honest).collect();
+    // A place of its own for each kind.
+    hosts.iter_mut().take(9).for_each(|host| of(host).region = "dear".into());
+    let book = book(hosts);
+    let with = |look_ahead, slack, visit_max| Rules {
+        look_ahead,
+        look_ahead_slack_bps: slack,
+        visit_max,
+        ..Rules::default()
+    };
+    let two = 10_000;
+    // Look ahead, slack, most visits; leases; the worst rate, visits.
+    let table = [
+        // At the first check all seen are dear, or too many; at the next enough are not.
+        (8, two, 1_024, 1, "0.011", 17),
+        (8, two, 1_024, 8, "0.011", 24),
+        // Checks at every host end the walk at the first that is cheap.
+        (1, two, 1_024, 1, "0.011", 10),
+        (0, two, 1_024, 1, "0.011", 10),
+        (0, two, 1_024, 3, "0.011", 12),
+        (1_000, two, 1_024, 1, "0.011", 59),
+        // 0.999 is paid where it is within 111 times 0.009, or no visit is left.
+        (8, 109 * two, 1_024, 1, "0.011", 17),
+        (8, 110 * two, 1_024, 1, "0.999", 9),
+        (8, two, 9, 1, "0.999", 9),
+        // 0.011 is a tenth above 0.01.
+        (8, 1_000, 1_024, 1, "0.011", 17),
+        (8, 999, 1_024, 1, "0.011", 59),
+    ];
+    for (look_ahead, slack, visit_max, count, worst, visited) in table {
+        for together in [Together::No, Together::Region] {
+            let mut terms = Terms { together, ..order(count) };
+            terms.request.memory_bytes = crate::GIB;
+            let rules = with(look_ahead, slack, visit_max);
+            let what = format!("{look_ahead} {slack} {visit_max} {count} {together:?}");
+            let cleared = clear(&book, &terms, &rules, NOW);
+            let paid = cleared.placements.iter().map(|placement| placement.rate).max();
+            assert_eq!(paid, Some(rate(worst)), "{what}");
+            assert_eq!(cleared.visited, visited, "{what}");
+            let explained = crate::explain(&book, &terms, &rules, NOW);
+            assert_eq!(explained.visited, visited, "{what}");
+            assert_eq!(explained.rates.iter().max(), paid.as_ref(), "{what}");
+        }
+    }
+}
+
+#[test]
+fn a_walk_ends_early_where_everything_is_within_the_slack() {
+    // Each a little dearer than the last, memory for as much again.
+    let price = |number: u8| format!("0.0{:03}", 100 + u32::from(number));
+    let hosts = (1..=60).map(|number| with_memory(number, &price(number), "0.01"));
+    let book = book(hosts);
+    let mut terms = order(1);
+    terms.request.memory_bytes = crate::GIB;
+    let rules = Rules::default();
+    for (count, together, visited) in [
+        (1, Together::No, 9),
+        (5, Together::No, 13),
+        (1, Together::Host, 9),
+        (5, Together::Region, 13),
+    ] {
+        let terms = Terms { count, together, ..terms.clone() };
+        let cleared = clear(&book, &terms, &rules, NOW);
+        assert_eq!((cleared.visited, cleared.stopped), (visited, Stop::EnoughSeen));
+        assert_eq!(cleared.placements[0].rate, rate("0.0201"));
+    }
+}
+
 #[test]
 fn limits_that_cross_do_not_leave_an_order_short_for_having_looked_too_little() {
     // In the order of the walk 1 and 2 fill it; ranked, 3 comes first and takes region and

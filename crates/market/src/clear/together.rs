@@ -29,31 +29,68 @@ impl Place {
     }
 }
 
-/// The candidates of each place, by rank.
-pub(super) type Places = BTreeMap<Place, BTreeMap<Rank, Candidate>>;
+/// The candidates of a place, by rank.
+pub(super) type Ranked = BTreeMap<Rank, Candidate>;
 
-/// The place that can take the whole order for the least total score, of several the first:
-/// its grants.
-pub(super) fn best<'a>(places: &Places, terms: &'a Terms, held: &Held) -> Option<Grants<'a>> {
-    let mut best: Option<(u128, Grants<'a>)> = None;
-    for ranked in places.values() {
-        let mut grants = Grants::new(terms, held);
-        let mut total = 0u128;
-        for candidate in ranked.values() {
-            let before = grants.placements.len();
-            grants.fill(candidate);
-            let more = grants.placements.len().saturating_sub(before);
-            let more = u128::try_from(more).unwrap_or(u128::MAX);
-            total = total.saturating_add(candidate.quote.score.saturating_mul(more));
-            if grants.is_full() {
-                break;
-            }
-        }
-        if grants.is_full() && best.as_ref().is_none_or(|(least, _)| total < *least) {
-            best = Some((total, grants));
+/// The candidates of each place.
+pub(super) type Places = BTreeMap<Place, Ranked>;
+
+/// What a place that fills an order gives it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sum {
+    /// Of the leases' scores.
+    pub(super) total: u128,
+    /// The highest of them.
+    worst: u128,
+    /// The last that wins a lease.
+    last: Rank,
+}
+
+/// What a place gives an order that it fills.
+pub(super) fn filled<'a>(ranked: &Ranked, mut grants: Grants<'a>) -> Option<(Sum, Grants<'a>)> {
+    let mut total = 0u128;
+    for (last, candidate) in ranked {
+        let leases = u128::from(grants.fill(candidate));
+        total = total.saturating_add(candidate.quote.score.saturating_mul(leases));
+        if grants.is_full() {
+            let worst = if leases == 0 { 0 } else { candidate.quote.score };
+            return Some((Sum { total, worst, last: *last }, grants));
         }
     }
-    best.map(|(_, grants)| grants)
+    None
+}
+
+/// A place that hosts passed in.
+#[derive(Debug, Default)]
+struct Seen {
+    ranked: Ranked,
+    /// What it gives; `None` where that must be asked anew.
+    sum: Option<Option<Sum>>,
+}
+
+impl Seen {
+    fn insert(&mut self, candidate: Candidate) {
+        let rank = candidate.rank();
+        // Behind all that win a host changes nothing.
+        self.sum = self.sum.filter(|sum| sum.is_some_and(|sum| sum.last < rank));
+        self.ranked.insert(rank, candidate);
+    }
+
+    fn sum(&mut self, terms: &Terms, held: &Held) -> Option<Sum> {
+        let Self { ranked, sum } = self;
+        *sum.get_or_insert_with(|| filled(ranked, Grants::trial(terms, held)).map(|(sum, _)| sum))
+    }
+}
+
+/// The place that fills the order for the least sum, of several the first: its candidates too.
+fn best<'s>(
+    places: &'s mut BTreeMap<Place, Seen>,
+    terms: &Terms,
+    held: &Held,
+) -> Option<(Sum, &'s Ranked)> {
+    let filled =
+        places.values_mut().filter_map(|seen| Some((seen.sum(terms, held)?, &seen.ranked)));
+    filled.min_by_key(|(sum, _)| sum.total)
 }
 
 pub(super) fn clear(
@@ -65,17 +102,16 @@ pub(super) fn clear(
 ) -> Cleared {
     let held = &progress.held;
     let mut walk = Walk::new(book, terms, rules, now, progress.after.as_ref());
-    let mut places = Places::new();
+    let mut places: BTreeMap<Place, Seen> = BTreeMap::new();
     let mut in_walk_order: BTreeMap<Place, Grants<'_>> = BTreeMap::new();
     let mut ahead = Ahead::Short;
-    let mut found = None;
     let stopped = loop {
         if let Ahead::Left(0) = ahead {
-            found = best(&places, terms, held);
-            if found.is_some() {
+            let found = best(&mut places, terms, held).map(|(sum, _)| sum);
+            if found.is_some_and(|sum| sum.worst <= walk.enough()) {
                 break Stop::EnoughSeen;
             }
-            ahead = Ahead::Open;
+            ahead.checked(rules, found.is_some());
         }
         let visited = walk.next().and_then(|(met, _)| walk.visit(met));
         match visited {
@@ -91,11 +127,12 @@ pub(super) fn clear(
                     grants.fill(&candidate);
                     grants.is_full()
                 });
-                places.entry(place).or_default().insert(candidate.rank(), candidate);
+                places.entry(place).or_default().insert(candidate);
             }
         }
     };
-    let placements = found.or_else(|| best(&places, terms, held));
-    let placements = placements.map(Grants::into_placements).unwrap_or_default();
+    let grants = best(&mut places, terms, held)
+        .and_then(|(_, ranked)| filled(ranked, Grants::new(terms, held)));
+    let placements = grants.map(|(_, grants)| grants.into_placements()).unwrap_or_default();
     Cleared { placements, visited: walk.visited, stopped, cursor: None }
 }

@@ -33,8 +33,14 @@ proptest! {
         changes in prop::collection::vec(any_change(), 0..20),
         terms in any_terms(),
         look_ahead in 0u32..4,
+        slack in 0u32..30_000,
     ) {
-        let rules = Rules { look_ahead, pledge_min: Amount::from_nanos(1), ..rules() };
+        let rules = Rules {
+            look_ahead,
+            look_ahead_slack_bps: slack,
+            pledge_min: Amount::from_nanos(1),
+            ..rules()
+        };
         let mut book: MemoryBook = hosts.iter().cloned().collect();
         let mut kept = columns(&book);
         prop_assert_eq!(

@@ -33,8 +33,14 @@ proptest! {
         hosts in any_hosts(20),
         changes in prop::collection::vec(any_change(), 0..20),
         look_ahead in 0u32..4,
+        slack in 0u32..30_000,
     ) {
-        let rules = Rules { look_ahead, pledge_min: Amount::from_nanos(1), ..rules() };
+        let rules = Rules {
+            look_ahead,
+            look_ahead_slack_bps: slack,
+            pledge_min: Amount::from_nanos(1),
+            ..rules()
+        };
         let mut plain: MemoryBook = hosts.iter().cloned().collect();
         let mut indexed: IndexedBook = hosts.iter().cloned().collect();
         for change in changes {

@@ -112,10 +112,11 @@ fn a_visit_is_a_host_looked_at_whether_or_not_it_takes_orders_yet() {
     let book = Offers::new(&w.state, &params, height, &seen).bounded(3);
     assert_eq!(book.walk(&query, None).count(), 2, "the first was offered in this block");
     let visits = book.visits();
-    assert_eq!((visits.count, visits.cut), (3, visits.last));
+    assert_eq!((visits.count, visits.left_out, visits.cut), (3, 1, visits.last));
     let whole = Offers::new(&w.state, &params, height, &seen).bounded(9);
     assert_eq!(whole.walk(&all, None).count(), 8);
-    assert_eq!((whole.visits().count, whole.visits().cut), (9, None));
+    let visits = whole.visits();
+    assert_eq!((visits.count, visits.left_out, visits.cut), (9, 1, None));
 }
 
 #[test]

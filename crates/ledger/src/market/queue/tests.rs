@@ -392,6 +392,48 @@ fn hosts_that_are_left_out_cost_a_visit_like_the_others() {
 }
 
 #[test]
+fn a_host_that_ends_a_walk_before_it_is_looked_at_costs_no_visit() {
+    // Hosts at 1, 3 and 9, and in the order's block one at 2 and one at 20.
+    let world = || {
+        let mut w = World::with(&["val"], |params| {
+            params.fee_per_visit = nanos(1);
+            params.pledge_hours = 0;
+        });
+        for (name, price) in [("pat", "1"), ("quin", "3"), ("rob", "9")] {
+            w.provider(name, price);
+        }
+        w
+    };
+    let at_most = |rate: &str| rate.parse::<Rate>().unwrap();
+    // What ends it; the order; leases, and visits: hosts looked at, and those of its own block on
+    // the way.
+    let table = [
+        ("1 is taken, at 3 nothing cheaper can follow", Terms { count: 1, ..thread() }, 1, 2),
+        ("3 is beyond the limit", Terms { count: 50, max_rate: at_most("2.5"), ..thread() }, 8, 2),
+        ("9 is beyond the limit", Terms { count: 50, max_rate: at_most("8"), ..thread() }, 16, 3),
+        ("1 is beyond the limit", Terms { count: 50, max_rate: at_most("0.5"), ..thread() }, 0, 0),
+        ("there are no more", Terms { count: 50, ..thread() }, 24, 5),
+    ];
+    for (what, terms, leases, visits) in table {
+        let mut w = world();
+        let escrow = w.open_escrow("ann", usd(10));
+        let order = w.order_with(escrow, None, terms);
+        let (cheap, dear) = (w.spec("2"), w.spec("20"));
+        let done = w.block(
+            STEP,
+            vec![
+                ("pat", Action::HostSet { index: 1, spec: cheap }),
+                ("ann", order),
+                ("pat", Action::HostSet { index: 2, spec: dear }),
+            ],
+        );
+        let order = OrderId::derive(&done.results[1].as_ref().unwrap().tx);
+        let record = w.order(&order);
+        assert_eq!((record.leases.len(), record.charged), (leases, nanos(visits)), "{what}");
+    }
+}
+
+#[test]
 fn nobody_snipes_an_order_with_an_offer_of_its_block() {
     let mut w = World::new();
     w.provider("pat", "3.6");

@@ -249,6 +249,7 @@ fn params(seed: u64) -> Params {
         fee_per_visit: Amount::from_nanos([0, 10, 3_000_000][which(seed, 3)]),
         rent_per_lease: Rate::per_hour(Amount::from_nanos([0, 7, 900_000_000_000][which(seed, 3)])),
         look_ahead: [0, 1, 2, 8, 1_000_000][which(seed, 5)],
+        look_ahead_slack_bps: [10_000, 0, 1_500, 1_000_000][which(seed, 4)],
         visit_max: [1_000, 1, 2, 5, 1_000, 1_000, 4][which(seed, 7)],
         retry_max: [10_000, 1, 3][which(seed / 2, 3)],
         bid_deposit: Amount::from_nanos(300_000_000),

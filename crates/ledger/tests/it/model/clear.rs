@@ -1,5 +1,6 @@
 //! A turn of an order, by brute force: what is free is counted anew, and after every host that a
-//! walk looks at, all that it has seen is ranked and filled again.
+//! walk looks at, all that it has seen is ranked and filled again. What it was shown but did not
+//! look at it does not pay for.
 
 use super::{
     At, Lease, Model, Money, Order, OrderEnd, OrderStage, Phase, Waits, money, offer::Candidate,
@@ -118,29 +119,34 @@ impl Model {
         // How many had passed when they would have filled the order as they came.
         let mut enough: Option<usize> = None;
         let mut limited = true;
+        // The least that an order could cost on the last that passed, and on all that follow.
+        let mut floor = Money::zero();
         let mut last = after.cloned();
         for (at, id) in self.listed(order) {
             if after.is_some_and(|after| at <= *after) {
                 continue;
             }
             let seen: Vec<&Candidate> = walked.seen.iter().collect();
-            let looked_ahead =
-                enough.is_some_and(|enough| seen.len() == enough + self.params.look_ahead as usize);
+            let ahead = self.params.look_ahead as usize;
+            let more = enough.and_then(|enough| seen.len().checked_sub(enough + ahead));
+            let looked_ahead = more.is_some_and(|more| more % ahead.max(1) == 0);
             if limited && looked_ahead {
-                if self.wins(order, &seen, wanted).len() == wanted {
+                let wins = self.wins(order, &seen, wanted);
+                limited = wins.len() == wanted;
+                let most = &floor * whole(10_000 + u64::from(self.params.look_ahead_slack_bps));
+                if limited && wins.iter().all(|won| seen[*won].score <= most) {
                     return walked;
                 }
-                limited = false;
             }
             if walked.visited == u64::from(self.params.visit_max) {
                 walked.cut = last;
                 return walked;
             }
-            walked.visited += 1;
             let host = self.hosts.find(|one| one.id == id).expect("listed");
             let least = (&at.0 * whole(terms.request.cpu_milli) / whole(1_000)).ceil();
             last = Some(at);
             if host.offered_at == self.height {
+                walked.visited += 1;
                 continue;
             }
             if least > money(terms.max_rate.amount_per_hour()) {
@@ -151,10 +157,12 @@ impl Model {
             if !together && self.filled(order, &ranked(&sure), &sure, wanted).len() == wanted {
                 return walked;
             }
+            walked.visited += 1;
             let rate = self.standing_rate(host, order);
             let candidate = rate.and_then(|rate| self.candidate(host, order, rate));
             if let Some(candidate) = candidate.filter(|one| self.is_with_held(order, one)) {
                 walked.seen.push(candidate);
+                floor = least;
                 let seen: Vec<&Candidate> = walked.seen.iter().collect();
                 let place = place_of(seen[seen.len() - 1], terms.together);
                 let there = |number: &usize| place_of(seen[*number], terms.together) == place;

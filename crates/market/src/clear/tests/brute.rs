@@ -147,6 +147,41 @@ impl Market<'_> {
         self.grant(&same, |host, _, _| position(host)).len() == self.terms.count as usize
     }
 
+    /// After how many of those that pass step 3 ends the walk, if it does.
+    fn enough(&self, passed: &[(HostView, Rate, u32, u32)]) -> Option<usize> {
+        let look_ahead = self.rules.look_ahead as usize;
+        let first = (1..=passed.len()).find(|seen| self.fills(&passed[..*seen]));
+        let mut checks = Vec::new();
+        if let Some(first) = first {
+            let step = look_ahead.max(1);
+            checks.extend((first.saturating_add(look_ahead)..=passed.len()).step_by(step));
+        }
+        for seen in checks {
+            let granted = self.ranked(&passed[..seen]);
+            if granted.len() < self.terms.count as usize {
+                break;
+            }
+            let worst = granted.iter().map(|(score, ..)| *score).max().unwrap_or(0);
+            let slack = u128::from(self.rules.look_ahead_slack_bps);
+            if worst <= self.floor(&passed[seen - 1].0) * (10_000 + slack) {
+                return Some(seen);
+            }
+        }
+        None
+    }
+
+    /// The least that the order can cost on a host and on all that follow.
+    fn floor(&self, host: &HostView) -> u128 {
+        let request = &self.terms.request;
+        let (cpu, gpus) = (u128::from(request.cpu_milli), u128::from(request.gpu.count));
+        let of = |prices: &Prices| match gpus {
+            0 => (prices.cpu.amount_per_hour().nanos() * cpu).div_ceil(1_000),
+            _ => prices.gpu.amount_per_hour().nanos() * gpus,
+        };
+        let other = host.interruptible.filter(|_| self.terms.interruptible);
+        other.map_or(u128::MAX, |other| of(&other.prices)).min(of(&host.prices))
+    }
+
     /// Whether a host is where the order holds leases, if it must be in one place and holds any.
     fn is_with_held(&self, host: &HostView) -> bool {
         let same = |held: &HostView| match self.terms.together {
@@ -158,8 +193,8 @@ impl Market<'_> {
         self.held.is_empty() || self.held.iter().any(same)
     }
 
-    /// Steps 1 to 5, one by one.
-    fn clear(&self, all: &[HostView], after: Option<&Cursor>) -> Vec<Offer> {
+    /// Steps 1 to 5, one by one; and after how many visits step 3 ends the walk, if it does.
+    fn clear(&self, all: &[HostView], after: Option<&Cursor>) -> (Vec<Offer>, Option<u32>) {
         let class = Class::of_request(&self.terms.request);
         let principal = |host: &HostView| match &class {
             Class::Cpu => host.free.cpu_milli > 0,
@@ -185,20 +220,19 @@ impl Market<'_> {
         });
         walk.truncate(usize::try_from(self.rules.visit_max).unwrap());
         let passed: Vec<_> = walk
-            .into_iter()
+            .iter()
             .filter(|host| self.passes(host, Some(self.rate(host))) && self.is_with_held(host))
-            .map(|host| (host.clone(), self.rate(host), 0, u32::MAX))
+            .map(|host| (HostView::clone(host), self.rate(host), 0, u32::MAX))
             .collect();
-        let enough = (1..=passed.len()).find(|seen| self.fills(&passed[..*seen]));
-        let seen = enough.map_or(passed.len(), |seen| {
-            passed.len().min(seen.saturating_add(self.rules.look_ahead as usize))
+        let enough = self.enough(&passed);
+        let visits = enough.and_then(|seen| {
+            let last = passed[seen - 1].0.id;
+            u32::try_from(walk.iter().position(|host| host.id == last)? + 1).ok()
         });
-        let mut granted = self.ranked(&passed[..seen]);
-        if granted.len() < self.terms.count as usize {
-            granted = self.ranked(&passed);
-        }
+        let granted = self.ranked(&passed[..enough.unwrap_or(passed.len())]);
         let whole = granted.len() == self.terms.count as usize;
-        if self.terms.all_or_nothing() && !whole { Vec::new() } else { granted }
+        let nothing = self.terms.all_or_nothing() && !whole;
+        (if nothing { Vec::new() } else { granted }, visits)
     }
 }
 
@@ -224,11 +258,18 @@ proptest! {
         terms in any_terms(),
         visit_max in prop_oneof![Just(u32::MAX), 0u32..8],
         look_ahead in prop_oneof![Just(u32::MAX), 0u32..4],
+        slack in prop_oneof![Just(0), 0u32..30_000, Just(u32::MAX)],
         pledge_min in 0u128..3,
         held in prop::collection::vec(0usize..12, 0..3),
     ) {
         let pledge_min = Amount::from_nanos(pledge_min);
-        let rules = Rules { visit_max, look_ahead, pledge_min, pledge_hours: 1 };
+        let rules = Rules {
+            visit_max,
+            look_ahead,
+            look_ahead_slack_bps: slack,
+            pledge_min,
+            pledge_hours: 1,
+        };
         let mut book = book(hosts);
         let hosts: Vec<HostView> = book.hosts().map(|host| HostView::clone(&host)).collect();
         let mut progress = Progress::default();
@@ -244,8 +285,12 @@ proptest! {
             let cleared = clear_on(&book, &terms, &rules, NOW, &progress);
             let market = Market { terms: &terms, rules: &rules, held: &held };
             let hosts: Vec<HostView> = book.hosts().map(|host| HostView::clone(&host)).collect();
-            prop_assert_eq!(granted(&cleared), market.clear(&hosts, after.as_ref()));
-            prop_assert!(cleared.visited <= visit_max);
+            let (expected, enough) = market.clear(&hosts, after.as_ref());
+            prop_assert_eq!(granted(&cleared), expected);
+            prop_assert!(cleared.visited <= visit_max.min(enough.unwrap_or(u32::MAX)));
+            if cleared.stopped == Stop::EnoughSeen {
+                prop_assert_eq!(Some(cleared.visited), enough);
+            }
             prop_assert_eq!(&cleared, &clear_on(&book, &terms, &rules, NOW, &progress));
             for placement in &cleared.placements {
                 let host = book.get(&placement.host).unwrap().clone();
@@ -258,6 +303,40 @@ proptest! {
             if after.is_none() {
                 break;
             }
+        }
+    }
+
+    /// Hosts that all pass, with memory dear and cheap behind threads of about the same price.
+    #[test]
+    fn a_look_ahead_ends_where_brute_force_says(
+        prices in prop::collection::vec((10u128..14, 0u128..30, 0u8..3), 1..16),
+        count in 1u32..5,
+        look_ahead in 0u32..4,
+        slack in 0u32..20_000,
+        together in 0usize..3,
+        per_region in 0u32..3,
+    ) {
+        let together = [Together::No, Together::Region, Together::Host][together];
+        let spread = Spread { per_region, ..Spread::default() };
+        let mut terms = Terms { together, spread, ..order(count) };
+        terms.request.memory_bytes = crate::GIB;
+        let rules = Rules { look_ahead, look_ahead_slack_bps: slack, ..rules() };
+        let nanos = |nanos| Rate::per_hour(Amount::from_nanos(nanos));
+        let hosts = prices.into_iter().zip(1u8..).map(|((cpu, memory, region), number)| {
+            let mut host = host(number, "0");
+            host.free.cpu_milli = 2_000;
+            (host.prices.cpu, host.prices.memory_gib) = (nanos(cpu), nanos(memory));
+            of(&mut host).region = region.to_string();
+            host
+        });
+        let hosts: Vec<HostView> = hosts.collect();
+        let cleared = clear(&book(hosts.clone()), &terms, &rules, NOW);
+        let market = Market { terms: &terms, rules: &rules, held: &[] };
+        let (expected, enough) = market.clear(&hosts, None);
+        prop_assert_eq!(granted(&cleared), expected);
+        match cleared.stopped {
+            Stop::EnoughSeen => prop_assert_eq!(Some(cleared.visited), enough),
+            _ => prop_assert!(enough.is_none_or(|enough| cleared.visited < enough)),
         }
     }
 
