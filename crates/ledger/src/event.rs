@@ -5,7 +5,7 @@ use crate::{
     dispute::{ChallengeStatus, DisputeStatus},
     market::{BidOutcome, CloseReason, OrderStatus},
     provider::ProviderStatus,
-    stake::ValidatorStatus,
+    stake::{Seat, ValidatorStatus},
     vote::{Choice, ProposalStatus},
 };
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -512,6 +512,13 @@ pub enum Event {
         provider: AccountId,
         /// When it ends, in steady time.
         until: Millis,
+    },
+    /// Other validators vote on blocks from this epoch on.
+    CommitteeChanged {
+        /// Which.
+        epoch: u64,
+        /// Who votes, for whom.
+        seats: Vec<Seat>,
     },
 }
 

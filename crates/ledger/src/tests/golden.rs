@@ -38,6 +38,6 @@ fn a_fixed_script_gives_a_fixed_state() {
     w.ok("ann", Action::EscrowClose { escrow });
     assert_eq!(
         state_root(&w).to_string(),
-        "52b553b0879a9b1084302b5b78688aa2efa005fbbde8680e0f4712a7460f7f54"
+        "2844bd39dd21d8cbda82261e4c38ad620b0017c91cf63092c7ed6cc18e79ac2d"
     );
 }

@@ -11,8 +11,9 @@ use crate::drive_stake;
 use crate::model::{Model, Phase, Sent, Verdict, money};
 use muster_ledger::{
     Action, BlockBuilder, BlockContext, Genesis, MemoryState, Params, Tx,
-    genesis::{Balance, PROTOCOL},
+    genesis::{Balance, EPOCH_BLOCKS, PROTOCOL},
     invariant, rebuild_derived,
+    stake::Views,
 };
 use muster_types::{
     AccountId, Amount, Asset, Auth, Envelope, Hash, LeaseId, Millis, Rate, SecretKey, Signature,
@@ -193,6 +194,7 @@ impl Run {
             validators: keys[..VALIDATORS].iter().map(SecretKey::account).collect(),
             balances: keys.iter().map(|key| (key.account(), balance)).collect(),
             stakes: drive_stake::stakes(&keys[..VALIDATORS]),
+            epoch_blocks: EPOCH_BLOCKS,
             params: drive_stake::params(seed, params(seed)),
         };
         let mut state = MemoryState::default();
@@ -252,6 +254,7 @@ impl Run {
             now: Millis(self.model.now + step),
             beacon: Hash(std::array::from_fn(|_| u8::try_from(self.below(256)).unwrap())),
             proposer: drive_stake::proposer(&mut self.random, &self.model),
+            views: Views::default(),
         };
         self.block_now = context.now.0;
         let mut acts = Vec::new();

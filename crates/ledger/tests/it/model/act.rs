@@ -87,6 +87,8 @@ impl Model {
             | Action::BidPlace { .. }
             | Action::BidWithdraw { .. }
             | Action::BidAccept { .. }
+            | Action::SeatsSet { .. }
+            | Action::EquivocationReport { .. }
             | Action::OrderUpdate { .. } => Err(Refused),
         }
     }
