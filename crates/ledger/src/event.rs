@@ -12,7 +12,7 @@ use crate::{
     dispute::{ChallengeStatus, DisputeStatus},
     market::{BidOutcome, CloseReason, OrderStatus},
     provider::ProviderStatus,
-    stake::ValidatorStatus,
+    stake::{Seat, ValidatorStatus},
     vote::{Choice, ProposalStatus},
 };
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -622,6 +622,13 @@ pub enum Event {
         of: Parties,
         /// When it ends, in steady time.
         until: Millis,
+    },
+    /// Other validators vote on blocks from this epoch on.
+    CommitteeChanged {
+        /// Which.
+        epoch: u64,
+        /// Who votes, for whom.
+        seats: Vec<Seat>,
     },
 }
 

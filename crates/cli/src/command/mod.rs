@@ -5,6 +5,8 @@ mod completions;
 mod concentration;
 mod demo;
 mod dev;
+mod genesis;
+mod node;
 mod provider;
 mod ps;
 mod quote;
@@ -141,6 +143,10 @@ pub(crate) enum Command {
     Receipt(receipt::Receipt),
     /// Offer this machine.
     Provider(provider::Provider),
+    /// Be part of the ledger's network: vote on its blocks, or follow them.
+    Node(node::Node),
+    /// Assemble one genesis of several validators' genesis files.
+    Genesis(genesis::GenesisCommand),
     /// Measure, against a baseline in the same run.
     Bench(bench::Bench),
     /// Print the completion script of a shell.
@@ -165,6 +171,8 @@ impl Command {
             Self::Concentration(command) => command.run(global, printer).await,
             Self::Receipt(command) => command.run(printer),
             Self::Provider(command) => command.run(global, printer).await,
+            Self::Node(command) => command.run(global, printer).await,
+            Self::Genesis(command) => command.run(printer),
             Self::Bench(command) => command.run(printer).await,
             Self::Completions(command) => command.run(printer),
             Self::SandboxCompile(command) => command.run(),

@@ -38,6 +38,6 @@ fn a_fixed_script_gives_a_fixed_state() {
     w.ok("ann", Action::EscrowClose { escrow });
     assert_eq!(
         state_root(&w).to_string(),
-        "bf5c8fa9adc68f1ae0eb0560fc9415c34f70947e9a1d12134fee411dd6507045"
+        "31593c1f798363a4667d8ba1f0aed7d4cb6ba41c8f555733d8497532f417bbd3"
     );
 }
