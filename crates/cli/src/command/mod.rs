@@ -195,6 +195,25 @@ mod tests {
         }
     }
 
+    fn clashing(command: &Command, globals: &[&str], path: &str, found: &mut Vec<String>) {
+        for inner in command.get_subcommands() {
+            let path = format!("{path} {}", inner.get_name());
+            let ids = inner.get_arguments().map(|argument| argument.get_id().as_str());
+            found.extend(ids.filter(|id| globals.contains(id)).map(|id| format!("{path}: {id}")));
+            clashing(inner, globals, &path, found);
+        }
+    }
+
+    #[test]
+    fn no_argument_has_the_name_of_one_that_every_command_understands() {
+        let command = Cli::command();
+        let globals: Vec<_> = command.get_arguments().map(|one| one.get_id().as_str()).collect();
+        assert!(globals.contains(&"account") && globals.contains(&"key"));
+        let mut found = Vec::new();
+        clashing(&command, &globals, "muster", &mut found);
+        assert_eq!(found, Vec::<String>::new());
+    }
+
     #[test]
     fn the_help_of_every_command_has_an_example() {
         let command = Cli::command();
