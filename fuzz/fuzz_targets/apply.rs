@@ -6,7 +6,7 @@
 use borsh::BorshDeserialize;
 use libfuzzer_sys::fuzz_target;
 use muster_ledger::{
-    Action, BlockBuilder, BlockContext, Genesis, MemoryState, genesis::Balance, genesis::PROTOCOL,
+    Action, BlockBuilder, BlockContext, Genesis, MemoryState, genesis::{Balance, EPOCH_BLOCKS, PROTOCOL},
     invariant, view,
 };
 use muster_types::{AccountId, Amount, Envelope, Hash, Millis, SecretKey};
@@ -25,6 +25,7 @@ fn genesis() -> Genesis {
         balances: people.iter().map(|person| (*person, balance)).collect(),
         params: Default::default(),
         stakes: Default::default(),
+        epoch_blocks: EPOCH_BLOCKS,
     }
 }
 
@@ -44,6 +45,7 @@ fuzz_target!(|bytes: &[u8]| {
             now: Millis(head.now.0 + 1 + u64::from(step)),
             beacon: Hash::of_content(&head.height.to_le_bytes()),
             proposer: SecretKey::from_seed([0; 32]).account(),
+            views: muster_ledger::stake::Views::default(),
         };
         let envelope = Envelope {
             chain: genesis.id(),

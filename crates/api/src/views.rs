@@ -83,8 +83,8 @@ pub struct Status {
     /// Where the node's fabric endpoint listens (a fabric peer address, as text): with its key it
     /// fetches evidence as a referee.
     pub referee: Option<String>,
-    /// True where one validator alone chooses the beacon, so that audit draws are only as good as
-    /// that validator's word.
+    /// True where who proposes a block influences the beacon, so that audit draws are only as good
+    /// as the validators' word.
     pub beacon_trusted: bool,
     /// The numbers that the rules use.
     #[schema(value_type = Object)]

@@ -17,11 +17,13 @@ use muster_ledger::{
     ProviderProfile, State,
     bond::Bond,
     escrow::Escrow,
-    genesis::{Balance, PROTOCOL},
+    genesis::{Balance, EPOCH_BLOCKS, PROTOCOL},
     keys,
     market::{Mode, Order},
     provider::{Host, HostSpec, Provider},
-    rebuild_derived, view,
+    rebuild_derived,
+    stake::Views,
+    view,
 };
 use muster_market::{GIB, Prices, Request, Spread, Terms};
 use muster_types::{
@@ -104,6 +106,7 @@ fn next(state: &dyn State) -> BlockContext {
         now: head.now.after(Millis(400)),
         beacon: id("beacon", height),
         proposer: AccountId::default(),
+        views: Views::default(),
     }
 }
 
@@ -114,6 +117,7 @@ fn templates() -> Templates {
         name: "bench".into(),
         time: Millis(1_000_000),
         protocol: PROTOCOL,
+        epoch_blocks: EPOCH_BLOCKS,
         validators: vec![AccountId::default()],
         balances: [(owner.account(), balance), (tenant.account(), balance)].into(),
         params: Params { retry_max: 1, ..Params::default() },

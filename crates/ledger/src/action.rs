@@ -6,6 +6,7 @@ use crate::{
     job::{JobSpec, TaskOutput},
     market::{Mode, OrderChange},
     provider::HostSpec,
+    stake::{Equivocation, SeatKey},
     vote::{Choice, ParamChange},
 };
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -364,6 +365,17 @@ pub enum Action {
         /// Which lease; the signer provides it.
         lease: LeaseId,
     },
+    /// Names the keys that vote for the signer, a validator, beside its account's own; replaces
+    /// those named before.
+    SeatsSet {
+        /// The keys, at most [`crate::limits::SEATS`].
+        seats: Vec<SeatKey>,
+    },
+    /// Anybody says that a key cast two contradicting votes on blocks.
+    EquivocationReport {
+        /// The votes.
+        evidence: Box<Equivocation>,
+    },
 }
 
 impl Action {
@@ -383,6 +395,8 @@ impl Action {
     /// | `BisectReveal` | one an opening | a proof is some twenty hashes |
     /// | `EscrowClose` | four | up to 64 depositors are paid |
     /// | `DisputeOpen` | eight | two signatures to check, and every validator re-runs a task |
+    /// | `EquivocationReport` | eight | two signatures to check |
+    /// | `SeatsSet` | four a key | a signature to check |
     /// | `KeyGrant` | two | lists the account's keys |
     /// | all others | one | |
     #[must_use]
@@ -411,7 +425,10 @@ impl Action {
             Self::OrderUpdate { change: OrderChange::Shrink { leases }, .. } => {
                 u64::try_from(leases.len()).unwrap_or(u64::MAX).max(1)
             }
-            Self::DisputeOpen { .. } => 8,
+            Self::DisputeOpen { .. } | Self::EquivocationReport { .. } => 8,
+            Self::SeatsSet { seats } => {
+                u64::try_from(seats.len()).unwrap_or(u64::MAX).saturating_mul(4).max(1)
+            }
             Self::Transfer { .. }
             | Self::ProviderSet { .. }
             | Self::BondAdd { .. }
@@ -503,14 +520,16 @@ impl Action {
             | Self::Unstake { .. }
             | Self::UnstakeClaim { .. }
             | Self::RewardClaim { .. }
-            | Self::ValidatorUnjail {} => Scopes::of(Scope::Stake),
+            | Self::ValidatorUnjail {}
+            | Self::EquivocationReport { .. } => Scopes::of(Scope::Stake),
             Self::Propose { .. } | Self::Vote { .. } => Scopes::of(Scope::Vote),
             Self::AttributeSign { .. } => Scopes::of(Scope::Audit),
             // By the auditor or by the provider.
             Self::AttributeRevoke { .. } => Scopes::of(Scope::Audit).with(Scope::Provider),
-            Self::KeyGrant { .. } | Self::KeyRevoke { .. } | Self::MultisigSet { .. } => {
-                Scopes::NONE
-            }
+            Self::KeyGrant { .. }
+            | Self::KeyRevoke { .. }
+            | Self::MultisigSet { .. }
+            | Self::SeatsSet { .. } => Scopes::NONE,
         }
     }
 

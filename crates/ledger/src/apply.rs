@@ -111,5 +111,7 @@ fn dispatch(ctx: &mut Ctx<'_>, by: &By, action: &Action) -> Result<(), Reject> {
         Action::ReadyReject { lease } => market::reject::run(ctx, by, lease),
         Action::LeaseDecline { lease } => market::decline::run(ctx, by, lease),
         Action::LeaseReclaim { lease } => market::reclaim::run(ctx, by, lease),
+        Action::SeatsSet { seats } => stake::seats::run(ctx, by, seats),
+        Action::EquivocationReport { evidence } => stake::equivocation::run(ctx, by, evidence),
     }
 }

@@ -16,13 +16,16 @@
 //! 9. orders clear (see [`crate::market`]);
 //! 10. the block's fees are paid out (see [`crate::account`]);
 //! 11. votes that have ended are tallied, and what passed takes effect (see [`crate::vote`]);
-//! 12. records that have been final for long enough leave the state (see [`crate::archive`]).
+//! 12. missed turns are counted, and the last block of an epoch chooses the validators of the next
+//!     (see [`crate::stake::committee`]);
+//! 13. records that have been final for long enough leave the state (see [`crate::archive`]).
 
 use crate::{
     Event, Head, Params, Reject, Tx, account, apply, archive, bond,
     ctx::{Ctx, Effects, Env},
     event::event_root,
     keys, limits, market,
+    stake::{Views, committee},
     state::{Changes, Scratch, Slots, State},
     vote,
 };
@@ -45,8 +48,10 @@ pub struct BlockContext {
     pub now: Millis,
     /// A value that nobody could choose, made by the agreement on the block before.
     pub beacon: Hash,
-    /// Who made the block and gets its fees.
+    /// The validator that made the block; whoever it votes for gets its fees.
     pub proposer: AccountId,
+    /// Its place in the agreement of its epoch.
+    pub views: Views,
 }
 
 /// Why a block cannot follow.
@@ -167,8 +172,8 @@ impl<'a> BlockBuilder<'a> {
             .ok_or(BlockError::Height { given: context.height, head: head.height })?;
         let mut scratch = Scratch::new(state);
         keys::HEAD.put(&mut scratch, &(), &next);
-        let env =
-            Env { head: next, previous_beacon: head.beacon, params, proposer: context.proposer };
+        let BlockContext { proposer, views, .. } = context;
+        let env = Env { head: next, previous_beacon: head.beacon, params, proposer, views };
         let slots = scratch.into_slots();
         Ok(Self { state, slots, env, receipts: Vec::new(), fees: Amount::ZERO })
     }
@@ -223,6 +228,7 @@ impl<'a> BlockBuilder<'a> {
         market::clear::run(&mut ctx);
         account::fees::run(&mut ctx);
         vote::due::run(&mut ctx);
+        committee::run(&mut ctx);
         let archived = archive::run(&mut ctx);
         let Effects { changes, events } = ctx.into_effects();
         let event_root = event_root(all_events(&receipts, &events));

@@ -5,6 +5,7 @@ use crate::{
     account::Account,
     genesis::Supply,
     keys::{self, Record},
+    stake::Views,
     state::{Changes, Scratch},
 };
 use muster_types::{AccountId, Amount, Asset, Hash, TxId};
@@ -18,6 +19,7 @@ pub(crate) struct Env {
     pub(crate) previous_beacon: Hash,
     pub(crate) params: Params,
     pub(crate) proposer: AccountId,
+    pub(crate) views: Views,
 }
 
 /// Who acts, by which transaction.

@@ -3,8 +3,10 @@
 //! An event carries the id of everything that it concerns ([`Event::subjects`]), so that a host
 //! can index it under each of them and nobody has to join or scan.
 
+mod root;
 mod subject;
 
+pub use root::event_root;
 pub use subject::{Case, Contest, OrderParties, Parties, Subject};
 
 use crate::{
@@ -12,13 +14,13 @@ use crate::{
     dispute::{ChallengeStatus, DisputeStatus},
     market::{BidOutcome, CloseReason, OrderStatus},
     provider::ProviderStatus,
-    stake::ValidatorStatus,
+    stake::{Seat, ValidatorStatus},
     vote::{Choice, ProposalStatus},
 };
 use borsh::{BorshDeserialize, BorshSerialize};
 use muster_types::{
     AccountId, Amount, Asset, DisputeId, EscrowId, Hash, HostId, JobId, LeaseId, Millis, OrderId,
-    ProposalId, Rate, UnbondingId, codec, merkle,
+    ProposalId, Rate, UnbondingId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -623,22 +625,13 @@ pub enum Event {
         /// When it ends, in steady time.
         until: Millis,
     },
-}
-
-impl Event {
-    /// The event's leaf under a block's event root.
-    #[must_use]
-    pub fn leaf(&self) -> Hash {
-        Hash::of("muster event v1", &[&codec::encode(self)])
-    }
-}
-
-/// The Merkle root ([`muster_types::merkle`]) over a block's events: those of its transactions in
-/// order, then those of its end.
-#[must_use]
-pub fn event_root<'a>(events: impl IntoIterator<Item = &'a Event>) -> Hash {
-    let leaves: Vec<Hash> = events.into_iter().map(Event::leaf).collect();
-    merkle::root(&leaves)
+    /// Other validators vote on blocks from this epoch on.
+    CommitteeChanged {
+        /// Which.
+        epoch: u64,
+        /// Who votes, for whom.
+        seats: Vec<Seat>,
+    },
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use crate::{
     head::Head,
     keys, limits,
     param::ParamError,
-    stake::Validator,
+    stake::{Committee, Seat, Validator},
     state::{Changes, MemoryState, Scratch},
 };
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -55,8 +55,19 @@ pub struct Genesis {
     /// named here registers by its own transaction.
     #[serde(default)]
     pub stakes: BTreeMap<AccountId, Amount>,
+    /// Blocks in an epoch, at whose end the validators may change; epoch `e` has the heights from
+    /// `e x epoch_blocks` on. Never changes.
+    #[serde(default = "default_epoch_blocks")]
+    pub epoch_blocks: u64,
     /// The numbers of the rules.
     pub params: Params,
+}
+
+/// Blocks in an epoch where a genesis does not say: between twenty minutes and an hour.
+pub const EPOCH_BLOCKS: u64 = 3_600;
+
+const fn default_epoch_blocks() -> u64 {
+    EPOCH_BLOCKS
 }
 
 /// Why a genesis cannot begin a chain.
@@ -83,6 +94,9 @@ pub enum GenesisError {
         /// Of which asset.
         asset: Asset,
     },
+    /// An epoch is too short for a change of validators.
+    #[error("genesis `epoch_blocks` must be at least {}", limits::EPOCH_BLOCKS_MIN)]
+    EpochBlocks,
     /// A parameter is out of bounds.
     #[error("genesis `params` are out of bounds")]
     Params(#[source] ParamError),
@@ -116,6 +130,9 @@ impl Genesis {
         if self.stakes.keys().any(|staker| validators.binary_search(staker).is_err()) {
             return Err(GenesisError::Stakes);
         }
+        if self.epoch_blocks < limits::EPOCH_BLOCKS_MIN {
+            return Err(GenesisError::EpochBlocks);
+        }
         self.params.check().map_err(GenesisError::Params)?;
         self.supply().map(|_| ())
     }
@@ -140,6 +157,9 @@ impl Genesis {
         validators.sort_unstable();
         keys::HEAD.put(&mut scratch, &(), &head);
         keys::PARAMS.put(&mut scratch, &(), &self.params);
+        let seats = validators.iter().map(|key| Seat { key: *key, owner: *key }).collect();
+        let committee = Committee { epoch_blocks: self.epoch_blocks, epoch: 0, seats };
+        keys::COMMITTEE.put(&mut scratch, &(), &committee);
         keys::VALIDATORS.put(&mut scratch, &(), &validators);
         keys::SUPPLY.put(&mut scratch, &(), &self.supply()?);
         for (account, Balance { usd, mst }) in &self.balances {

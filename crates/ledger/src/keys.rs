@@ -16,6 +16,11 @@
 //! | 1 | 6 [`JOBS`] | job | [`Job`] |
 //! | 1 | 7 [`DISPUTES`] | dispute | [`Dispute`] |
 //! | 1 | 8 [`CHALLENGES`] | dispute | [`Challenge`] |
+//! | 0 | 41 [`COMMITTEE`], 42 [`MISSED`] | (none) | one each |
+//! | 1 | 45 [`SEAT_KEYS`] | key | the validator |
+//! | 1 | 46 [`SEATS`] | validator | keys |
+//! | 1 | 47 [`OFFENCES`] | epoch, key | (empty) |
+//! | 1 | 48 [`EPOCH_ENDS`] | epoch | steady time |
 //! | 0 | 40 [`STAKE`] | (none) | the stake of all active validators, `mst` |
 //! | 1 | 40 [`STAKERS`] | account | [`Validator`] |
 //! | 1 | 41 [`DELEGATIONS`] | delegator, validator | [`Delegation`] |
@@ -60,7 +65,7 @@ use crate::{
     neutrality::Operator,
     param::Params,
     provider::{Host, Provider, affiliate::Affiliation},
-    stake::{Delegation, Unbonding, Validator},
+    stake::{Committee, Delegation, Unbonding, Validator},
     state::{Scratch, State},
     vote::{Ballot, Proposal},
 };
@@ -173,6 +178,18 @@ pub const UNBONDINGS: Table<UnbondingId, Unbonding> = Table::new(RECORDS, 42);
 pub const PROPOSALS: Table<ProposalId, Proposal> = Table::new(RECORDS, 43);
 /// The votes on proposals that are not tallied yet: by (proposal, voter).
 pub const BALLOTS: Table<(ProposalId, AccountId), Ballot> = Table::new(RECORDS, 44);
+/// Who votes on the next block, for whom.
+pub const COMMITTEE: Item<Committee> = Table::new(ITEMS, 41);
+/// The turns that each seat has missed in this epoch; nothing where none was missed.
+pub const MISSED: Item<Vec<u64>> = Table::new(ITEMS, 42);
+/// The validator that a key was named a seat's for, beside those named by their own accounts.
+pub const SEAT_KEYS: Table<AccountId, AccountId> = Table::new(RECORDS, 45);
+/// The keys that a validator named for more seats.
+pub const SEATS: Table<AccountId, Vec<AccountId>> = Table::new(RECORDS, 46);
+/// What was slashed for: (epoch, key).
+pub const OFFENCES: Table<(u64, AccountId), ()> = Table::new(RECORDS, 47);
+/// When epochs ended, in steady time, as long as evidence of them counts.
+pub const EPOCH_ENDS: Table<u64, Millis> = Table::new(RECORDS, 48);
 /// The delegations to a validator: (validator, delegator).
 pub const DELEGATIONS_BY_VALIDATOR: Index<(AccountId, AccountId)> = Table::new(DERIVED, 140);
 /// What an account unbonds.

@@ -28,7 +28,10 @@
 //!
 //! # Example
 //! ```
-//! use muster_ledger::{BlockBuilder, BlockContext, Genesis, MemoryState, Params, genesis::PROTOCOL};
+//! use muster_ledger::{
+//!     BlockBuilder, BlockContext, Genesis, MemoryState, Params,
+//!     genesis::{EPOCH_BLOCKS, PROTOCOL}, stake::Views,
+//! };
 //! use muster_types::{AccountId, Hash, Millis};
 //!
 //! let validator = AccountId::default();
@@ -39,12 +42,19 @@
 //!     validators: vec![validator],
 //!     balances: Default::default(),
 //!     stakes: Default::default(),
+//!     epoch_blocks: EPOCH_BLOCKS,
 //!     params: Params::default(),
 //! };
 //! let mut state = MemoryState::default();
 //! state.apply(genesis.changes()?);
 //! let context =
-//!     BlockContext { height: 1, now: Millis(1_400), beacon: Hash::ZERO, proposer: validator };
+//!     BlockContext {
+//!         height: 1,
+//!         now: Millis(1_400),
+//!         beacon: Hash::ZERO,
+//!         proposer: validator,
+//!         views: Views::default(),
+//!     };
 //! let outcome = BlockBuilder::new(&state, context)?.finish();
 //! state.apply(outcome.changes);
 //! assert_eq!(muster_ledger::view::head(&state).map(|head| head.height), Some(1));

@@ -67,7 +67,13 @@ pub const DUE_PER_BLOCK: usize = 4096;
 pub const NETWORK_NAME_BYTES: usize = 64;
 
 /// Validators of a network.
-pub const VALIDATORS: usize = 256;
+pub const VALIDATORS: usize = 100;
+
+/// Keys that a validator names for seats beside its own account's.
+pub const SEATS: usize = 32;
+
+/// Blocks in the shortest epoch.
+pub const EPOCH_BLOCKS_MIN: u64 = 4;
 
 /// Delegated keys of one account.
 pub const KEYS: u32 = 16;

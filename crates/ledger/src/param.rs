@@ -232,6 +232,18 @@ params! { |p|
     /// How much more than the least that a host not looked at could score a lease may score for
     /// `look_ahead` to end the walk, in parts of that least.
     look_ahead_slack_bps: u32 = 30_000, 0, 1_000_000;
+    /// What each vote on blocks costs in stake, own and delegated, `mst`.
+    seat_stake: Amount = Amount::from_units(1_000), 1, 1_000_000_000 * USD;
+    /// The most votes on blocks.
+    seats_max: u32 = 64, 1, 100;
+    /// With fewer votes than this to give, the committee stays as it is.
+    seats_min: u32 = 1, 1, 100;
+    /// The part of its stake that a validator loses for contradicting votes on blocks.
+    slash_equivocation_bps: u32 = 500, 1, BPS;
+    /// A validator is jailed that misses this part of its turns in an epoch ...
+    downtime_bps: u32 = 5_000, 1, BPS;
+    /// ... and at least so many of them.
+    downtime_turns_min: u64 = 8, 1, 1_000_000;
 }
 
 /// A parameter out of its bounds.

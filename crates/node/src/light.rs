@@ -1,11 +1,12 @@
 //! Checks blocks without a chain: that the validators made final what a header says.
 
-use crate::consensus::{Header, digest_of, engine_validators, namespace};
+use crate::consensus::{Header, digest_of, engine_validators};
 use commonware_codec::Decode as _;
 use commonware_consensus::simplex::{scheme::ed25519::Scheme, types::Finalization};
 use commonware_cryptography::{blake3::Digest, certificate::Verifier as _};
 use commonware_parallel::Sequential;
 use muster_api::views::BlockView;
+use muster_ledger::stake::equivocation::vote_namespace;
 use muster_types::{AccountId, Hash, codec::DecodeError};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
@@ -68,7 +69,7 @@ pub fn verify_block(
         }
     }
     let participants = engine_validators(validators).ok_or(LightError::Validators)?;
-    let scheme = Scheme::verifier(&namespace(chain), participants);
+    let scheme = Scheme::verifier(&vote_namespace(chain), participants);
     let certificate = block.certificate.as_deref().ok_or(LightError::NoCertificate)?;
     let certificate = unhex("certificate", certificate)?;
     let finalization = Finalization::<Scheme, Digest>::decode_cfg(

@@ -6,13 +6,19 @@
 //! hands out candidates without removing them: a transaction leaves when it is final, rejected by
 //! the ledger, expired, or replaced by one with the same nonce and a higher fee, and its submitter
 //! is told which. The pool is memory only: after a restart it is empty.
+//!
+//! # Spreading
+//! A transaction that enters the network here, from a user or from a peer that does not vote, is
+//! [handed to the peers](TxPool::take_fresh): at once, and every few seconds again while it waits,
+//! since one of them may have been away. What comes from a validator is not passed on: validators
+//! know each other.
 
 use bytes::Bytes;
 use muster_ledger::{Reject, Tx};
 use muster_types::{Amount, Hash, KeyError, Lane, MAX_TX_BYTES, Millis, TxId};
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap, btree_map::Entry as MapEntry},
+    collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque, btree_map::Entry as MapEntry},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tokio::sync::{Notify, oneshot};
@@ -77,6 +83,19 @@ pub enum PoolReject {
     Watched,
 }
 
+impl PoolReject {
+    /// Whether whoever sent the transaction could have known: not a matter of what waits here.
+    #[must_use]
+    pub const fn is_fault(&self) -> bool {
+        match self {
+            Self::TooLarge { .. } | Self::WrongChain { .. } | Self::Signature(_) => true,
+            Self::NonceTaken { .. } | Self::AccountFull { .. } | Self::Full | Self::Watched => {
+                false
+            }
+        }
+    }
+}
+
 /// What became of a transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TxOutcome {
@@ -127,6 +146,16 @@ struct Shared {
     limits: PoolLimits,
     pool: Mutex<Pool>,
     arrived: Notify,
+    fresh: Notify,
+}
+
+/// Where a transaction came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A user, or a peer that does not vote: it enters the network here.
+    Here,
+    /// A validator, which has told the others.
+    Validator,
 }
 
 #[derive(Debug, Default)]
@@ -135,6 +164,8 @@ struct Pool {
     lanes: BTreeMap<Lane, BTreeMap<u64, TxId>>,
     bytes: usize,
     arrivals: u64,
+    /// To be spread, the oldest first. May name some that have left the pool.
+    fresh: VecDeque<TxId>,
 }
 
 #[derive(Debug)]
@@ -143,6 +174,7 @@ struct Entry {
     arrival: u64,
     /// The height of the latest block proposed with it here.
     proposed: Option<u64>,
+    origin: Origin,
     watchers: Vec<oneshot::Sender<TxOutcome>>,
 }
 
@@ -150,7 +182,13 @@ impl TxPool {
     /// An empty pool for transactions of `chain`.
     #[must_use]
     pub fn new(chain: Hash, limits: PoolLimits) -> Self {
-        Self(Arc::new(Shared { chain, limits, pool: Mutex::default(), arrived: Notify::new() }))
+        Self(Arc::new(Shared {
+            chain,
+            limits,
+            pool: Mutex::default(),
+            arrived: Notify::new(),
+            fresh: Notify::new(),
+        }))
     }
 
     /// The chain whose transactions it takes.
@@ -166,6 +204,27 @@ impl TxPool {
     /// [`PoolReject`] where the pool does not want it. Whether the ledger will accept it is
     /// known only from its outcome.
     pub fn submit(&self, tx: Tx) -> Result<Submission, PoolReject> {
+        let candidate = self.check(tx)?;
+        let (sender, outcome) = oneshot::channel();
+        let id = candidate.id;
+        self.insert(candidate, Origin::Here, Some(sender))?;
+        Ok(Submission { id, outcome })
+    }
+
+    /// Takes a transaction that a peer sent. One that waits already changes nothing.
+    ///
+    /// # Errors
+    /// As [`TxPool::submit`]. [`PoolReject::is_fault`] tells whether the peer should have known.
+    pub fn receive(&self, tx: Tx, origin: Origin) -> Result<(), PoolReject> {
+        if self.contains(&tx.id()) {
+            return Ok(());
+        }
+        let candidate = self.check(tx)?;
+        self.insert(candidate, origin, None)
+    }
+
+    /// Checks all that does not depend on what waits.
+    fn check(&self, tx: Tx) -> Result<Candidate, PoolReject> {
         let bytes = tx.encoded();
         let encoded = Bytes::copy_from_slice(bytes.wire());
         if encoded.len() > MAX_TX_BYTES {
@@ -176,12 +235,58 @@ impl TxPool {
             return Err(PoolReject::WrongChain { given, expected });
         }
         tx.verify_encoded(&bytes).map_err(PoolReject::Signature)?;
-        let (sender, outcome) = oneshot::channel();
-        let candidate = Candidate { id: bytes.id(), tx, encoded };
-        let id = candidate.id;
-        self.lock().insert(candidate, sender, &self.0.limits)?;
+        Ok(Candidate { id: bytes.id(), tx, encoded })
+    }
+
+    fn insert(
+        &self,
+        candidate: Candidate,
+        origin: Origin,
+        watcher: Option<oneshot::Sender<TxOutcome>>,
+    ) -> Result<(), PoolReject> {
+        self.lock().insert(candidate, origin, watcher, &self.0.limits)?;
         self.0.arrived.notify_one();
-        Ok(Submission { id, outcome })
+        if origin == Origin::Here {
+            self.0.fresh.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Resolves when something is to be spread.
+    pub async fn fresh(&self) {
+        loop {
+            // Asked for before looking, so that nothing slips through in between.
+            let noted = self.0.fresh.notified();
+            if !self.lock().fresh.is_empty() {
+                return;
+            }
+            noted.await;
+        }
+    }
+
+    /// Takes what is to be spread, the oldest first, of at most `max_bytes` and `max_txs`.
+    #[must_use]
+    pub fn take_fresh(&self, max_bytes: usize, max_txs: usize) -> Vec<Bytes> {
+        self.lock().take_fresh(max_bytes, max_txs)
+    }
+
+    /// Puts what entered here and still waits among what is to be spread, the oldest first, at
+    /// most `max` of it.
+    pub fn spread_again(&self, max: usize) {
+        let mut pool = self.lock();
+        let mut waiting: Vec<(u64, TxId)> = pool
+            .entries
+            .values()
+            .filter(|entry| entry.origin == Origin::Here)
+            .map(|entry| (entry.arrival, entry.candidate.id))
+            .collect();
+        waiting.sort_unstable();
+        let again: Vec<TxId> = waiting.into_iter().take(max).map(|(_, id)| id).collect();
+        let known: BTreeSet<TxId> = pool.fresh.iter().copied().collect();
+        pool.fresh.extend(again.into_iter().filter(|id| !known.contains(id)));
+        if !pool.fresh.is_empty() {
+            self.0.fresh.notify_one();
+        }
     }
 
     /// Hands out candidates for a block: of the lanes' next transactions by nonce the one with
@@ -297,10 +402,17 @@ impl Pool {
     fn insert(
         &mut self,
         candidate: Candidate,
-        watcher: oneshot::Sender<TxOutcome>,
+        origin: Origin,
+        watcher: Option<oneshot::Sender<TxOutcome>>,
         limits: &PoolLimits,
     ) -> Result<(), PoolReject> {
         if let Some(entry) = self.entries.get_mut(&candidate.id) {
+            if origin == Origin::Here && entry.origin != Origin::Here {
+                // Whoever sends it here wants it spread from here.
+                entry.origin = origin;
+                self.fresh.push_back(candidate.id);
+            }
+            let Some(watcher) = watcher else { return Ok(()) };
             entry.watchers.retain(|watcher| !watcher.is_closed());
             if entry.watchers.len() >= MAX_WATCHERS {
                 return Err(PoolReject::Watched);
@@ -324,10 +436,29 @@ impl Pool {
         self.arrivals = self.arrivals.saturating_add(1);
         self.bytes = self.bytes.saturating_add(candidate.encoded.len());
         self.lanes.entry(lane).or_default().insert(nonce, candidate.id);
-        let entry =
-            Entry { arrival: self.arrivals, proposed: None, watchers: vec![watcher], candidate };
+        if origin == Origin::Here {
+            self.fresh.push_back(candidate.id);
+        }
+        let watchers = watcher.into_iter().collect();
+        let entry = Entry { arrival: self.arrivals, proposed: None, origin, watchers, candidate };
         self.entries.insert(entry.candidate.id, entry);
         Ok(())
+    }
+
+    fn take_fresh(&mut self, max_bytes: usize, max_txs: usize) -> Vec<Bytes> {
+        let (mut taken, mut bytes) = (Vec::new(), 0_usize);
+        while let Some(id) = self.fresh.front() {
+            if let Some(entry) = self.entries.get(id) {
+                let encoded = &entry.candidate.encoded;
+                bytes = bytes.saturating_add(encoded.len());
+                if taken.len() >= max_txs || bytes > max_bytes {
+                    break;
+                }
+                taken.push(encoded.clone());
+            }
+            self.fresh.pop_front();
+        }
+        taken
     }
 
     fn check_room(&self, candidate: &Candidate, limits: &PoolLimits) -> Result<(), PoolReject> {

@@ -1,7 +1,7 @@
 //! The whole role: consensus, history, HTTP API and referee, started and stopped together.
 
 use crate::{
-    consensus::{self, Consensus, FinalizedBlock, Pace},
+    consensus::{self, Consensus, FinalizedBlock, LOCK_WAIT, NetworkConfig, Pace},
     history::{BlockRecord, History, HistoryError, TxRecord},
     http::{self, Shared},
     mempool::{PoolLimits, TxPool},
@@ -13,8 +13,9 @@ use muster_sandbox::Compiler;
 use muster_types::SecretKey;
 use std::{
     net::SocketAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
+    time::Instant,
 };
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -23,10 +24,14 @@ use tokio_util::sync::CancellationToken;
 pub struct NodeConfig {
     /// Where everything is kept. One process at a time.
     pub dir: PathBuf,
-    /// The validator's key.
+    /// The node's key: it votes while this is among the ledger's validators.
     pub key: SecretKey,
     /// What the chain starts from; the same at every start.
     pub genesis: Genesis,
+    /// How it reaches other nodes.
+    pub network: NetworkConfig,
+    /// Whether to fetch the state from peers where `dir` is empty.
+    pub state_sync: bool,
     /// Where the HTTP API listens. Port 0 lets the system choose.
     pub http: SocketAddr,
     /// Where the referee's fabric endpoint listens (UDP).
@@ -85,7 +90,7 @@ impl Node {
         std::fs::create_dir_all(&config.dir)
             .map_err(|source| NodeError::Directory { dir: config.dir.clone(), source })?;
         let history =
-            History::open(&config.dir.join("history.redb")).map_err(NodeError::History)?;
+            open_history(&config.dir.join("history.redb")).await.map_err(NodeError::History)?;
         let listener = TcpListener::bind(config.http)
             .await
             .map_err(|source| NodeError::Listen { address: config.http, source })?;
@@ -101,6 +106,8 @@ impl Node {
             dir: config.dir.join("consensus"),
             key: config.key.clone(),
             genesis: config.genesis.clone(),
+            network: config.network,
+            state_sync: config.state_sync,
             pool: TxPool::new(chain, PoolLimits::default()),
             pace: Pace::default(),
             on_applying: keep_history(history.clone()),
@@ -170,6 +177,23 @@ impl Node {
         }
         self.fabric.shutdown().await;
         self.consensus.stop().await.map_err(NodeError::Consensus)
+    }
+}
+
+/// Opens the history; waits a moment for another node to let go of it: one that was killed just now
+/// still holds it until its last write has ended.
+async fn open_history(path: &Path) -> Result<History, HistoryError> {
+    let asked = Instant::now();
+    loop {
+        match History::open(path) {
+            Err(HistoryError::Database(error))
+                if matches!(*error, redb::Error::DatabaseAlreadyOpen)
+                    && asked.elapsed() < LOCK_WAIT =>
+            {
+                tokio::time::sleep(LOCK_WAIT / 20).await;
+            }
+            opened => return opened,
+        }
     }
 }
 

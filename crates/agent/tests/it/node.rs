@@ -13,7 +13,7 @@ use futures::StreamExt;
 use muster_api::views::{ApiError, Applied, BlockEvents, HostView, Named, ProviderView, Status};
 use muster_ledger::{
     BlockBuilder, BlockContext, Event, Genesis, MemoryState, Params, Tx,
-    genesis::{Balance, PROTOCOL},
+    genesis::{Balance, EPOCH_BLOCKS, PROTOCOL},
     view,
 };
 use muster_types::{AccountId, Amount, Hash, Millis};
@@ -57,6 +57,7 @@ impl Node {
             validators: vec![AccountId::default()],
             balances: accounts.iter().map(|account| (*account, balance)).collect(),
             stakes: BTreeMap::new(),
+            epoch_blocks: EPOCH_BLOCKS,
             params: Params::default(),
         };
         let mut state = MemoryState::default();
@@ -166,6 +167,7 @@ async fn transact(State(chain): App, body: Bytes) -> Response {
         now,
         beacon: Hash::of("test beacon", &[&head.height.to_le_bytes()]),
         proposer: AccountId::default(),
+        views: muster_ledger::stake::Views::default(),
     };
     let mut block = BlockBuilder::new(&inner.state, context).unwrap();
     let receipt = match block.push(&tx).cloned() {

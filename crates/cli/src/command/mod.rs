@@ -5,6 +5,8 @@ mod completions;
 mod concentration;
 mod demo;
 mod dev;
+mod genesis;
+mod node;
 mod provider;
 mod ps;
 mod quote;
@@ -141,6 +143,10 @@ pub(crate) enum Command {
     Receipt(receipt::Receipt),
     /// Offer this machine.
     Provider(provider::Provider),
+    /// Be part of the ledger's network: vote on its blocks, or follow them.
+    Node(node::Node),
+    /// Assemble one genesis of several validators' genesis files.
+    Genesis(genesis::GenesisCommand),
     /// Measure, against a baseline in the same run.
     Bench(bench::Bench),
     /// Print the completion script of a shell.
@@ -165,6 +171,8 @@ impl Command {
             Self::Concentration(command) => command.run(global, printer).await,
             Self::Receipt(command) => command.run(printer),
             Self::Provider(command) => command.run(global, printer).await,
+            Self::Node(command) => command.run(global, printer).await,
+            Self::Genesis(command) => command.run(printer),
             Self::Bench(command) => command.run(printer).await,
             Self::Completions(command) => command.run(printer),
             Self::SandboxCompile(command) => command.run(),
@@ -185,6 +193,25 @@ mod tests {
         for inner in command.get_subcommands().filter(|inner| !inner.is_hide_set()) {
             without_example(inner, &format!("{path} {}", inner.get_name()), found);
         }
+    }
+
+    fn clashing(command: &Command, globals: &[&str], path: &str, found: &mut Vec<String>) {
+        for inner in command.get_subcommands() {
+            let path = format!("{path} {}", inner.get_name());
+            let ids = inner.get_arguments().map(|argument| argument.get_id().as_str());
+            found.extend(ids.filter(|id| globals.contains(id)).map(|id| format!("{path}: {id}")));
+            clashing(inner, globals, &path, found);
+        }
+    }
+
+    #[test]
+    fn no_argument_has_the_name_of_one_that_every_command_understands() {
+        let command = Cli::command();
+        let globals: Vec<_> = command.get_arguments().map(|one| one.get_id().as_str()).collect();
+        assert!(globals.contains(&"account") && globals.contains(&"key"));
+        let mut found = Vec::new();
+        clashing(&command, &globals, "muster", &mut found);
+        assert_eq!(found, Vec::<String>::new());
     }
 
     #[test]

@@ -48,7 +48,7 @@ impl Quote {
             hosts_matched: explanation.matched,
             hosts_excluded: explanation.hosts.saturating_sub(explanation.matched),
             price_per_hour_usd: explanation.price_per_hour.to_string(),
-            beacon: if status.beacon_trusted { "trusted: one validator" } else { "shared" },
+            beacon: if status.beacon_trusted { "trusted: the validators' word" } else { "shared" },
             explanation,
         };
         printer.data(&report, render)?;

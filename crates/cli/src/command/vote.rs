@@ -13,7 +13,7 @@ use serde::Serialize;
 
 /// Propose parameters and vote on them.
 #[derive(Args)]
-#[command(after_help = "Example:\n  muster vote propose 'Cheaper bytes' fee_per_byte=20\n  \
+#[command(after_help = "Example:\n  muster vote propose 'Dearer bytes' fee_per_byte=2\n  \
     muster vote cast $PROPOSAL yes")]
 pub(crate) struct Vote {
     #[command(subcommand)]
@@ -29,7 +29,7 @@ enum VoteCommand {
     #[command(after_help = "Example:\n  muster vote list --json | jq '.[].id'")]
     List,
     /// Propose to change parameters.
-    #[command(after_help = "Example:\n  muster vote propose 'Cheaper bytes' fee_per_byte=20")]
+    #[command(after_help = "Example:\n  muster vote propose 'Dearer bytes' fee_per_byte=2")]
     Propose {
         /// What it is about, for people.
         title: String,

@@ -10,9 +10,9 @@ use anyhow::Context as _;
 use muster_agent::Config as AgentConfig;
 use muster_ledger::{
     Genesis, Params,
-    genesis::{Balance, PROTOCOL},
+    genesis::{Balance, EPOCH_BLOCKS, PROTOCOL},
 };
-use muster_node::{Node, NodeConfig};
+use muster_node::{Node, NodeConfig, consensus::NetworkConfig};
 use muster_sandbox::{ChildProgram, CompileLimits, Compiler};
 use muster_types::{AccountId, Amount, Millis, SecretKey};
 use std::{
@@ -114,6 +114,8 @@ impl Home {
             dir: self.dir.join("node"),
             key,
             genesis: self.genesis.clone(),
+            network: NetworkConfig::Alone,
+            state_sync: false,
             http,
             fabric: SocketAddr::from(([127, 0, 0, 1], 0)),
             compiler: Arc::new(compiler),
@@ -145,19 +147,26 @@ fn new_genesis(dir: &Path, providers: usize, params: Params) -> anyhow::Result<G
         let provider = account(&format!("provider-{index}"))?;
         balances.insert(provider, balance(PROVIDER_USD, Amount::ZERO));
     }
-    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
     Ok(Genesis {
         name: "muster-dev".to_owned(),
-        time: Millis(u64::try_from(now)?),
+        time: now()?,
         protocol: PROTOCOL,
         validators: vec![validator],
         balances,
         stakes: BTreeMap::new(),
+        epoch_blocks: EPOCH_BLOCKS,
         params,
     })
 }
 
-fn read_genesis(path: &Path) -> anyhow::Result<Genesis> {
+/// The clock as ledger time.
+pub(crate) fn now() -> anyhow::Result<Millis> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
+    Ok(Millis(u64::try_from(now)?))
+}
+
+/// Reads a genesis file and checks it.
+pub(crate) fn read_genesis(path: &Path) -> anyhow::Result<Genesis> {
     let context = || format!("the genesis file {} cannot be read", path.display());
     let length = std::fs::metadata(path).with_context(context)?.len();
     anyhow::ensure!(length <= MAX_GENESIS_BYTES, "{}: {length} bytes are too many", path.display());

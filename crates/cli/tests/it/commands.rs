@@ -37,6 +37,33 @@ fn every_command_prints_one_json_document_where_asked_to() {
 }
 
 #[test]
+fn a_key_acts_for_the_account_that_delegated_to_it_within_its_limits() {
+    let net = Devnet::start();
+    let made = net.run(&["wallet", "new", "--key", "agent.json", "--json"]).json();
+    let (agent, owner) = (made["account"].as_str().unwrap(), net.tenant.to_string());
+    let act = |words: &[&str]| {
+        let mut all = vec!["--key", "agent.json", "--account", &owner];
+        all.extend(words);
+        net.run(&all)
+    };
+    let send = |amount| act(&["wallet", "send", amount, "usd", agent, "--json"]);
+    send("0.25").assert_refused(2, &["no authority", "muster wallet grant"]);
+    let grant = ["wallet", "grant", agent, "--scopes", "transfer", "--usd", "1", "--json"];
+    net.run(&grant).json();
+    let keys = net.run(&["wallet", "keys", "--json"]).json();
+    assert_eq!(keys["delegated"][0]["key"], agent);
+    assert_eq!(keys["delegated"][0]["usd_left"], "1");
+    send("0.25").json();
+    let shown = net.run(&["wallet", "show", agent, "--json"]).json();
+    assert_eq!(shown["usd"], "0.25");
+    send("5").assert_refused(1, &["may spend 0.749"]);
+    act(&["stake", "delegate", agent, "1"]).assert_refused(1, &["scope"]);
+    net.run(&["wallet", "revoke", agent, "--json"]).json();
+    send("0.25").assert_refused(2, &["no authority"]);
+    net.assert_settled();
+}
+
+#[test]
 fn money_that_is_sent_arrives() {
     let net = Devnet::start();
     let before = net.balance();

@@ -148,6 +148,14 @@ impl Home {
     pub(crate) fn run(&self, args: &[&str]) -> Said {
         Said::of(self.command(args).output().unwrap())
     }
+
+    /// Starts a node in the background; its stdout and what it logs go to `NAME.out`, `NAME.err`.
+    pub(crate) fn spawn(&self, name: &str, args: &[&str]) -> Running {
+        let file = |kind: &str| File::create(self.path(&format!("{name}.{kind}"))).unwrap();
+        let mut command = self.command(args);
+        command.env("MUSTER_LOG", "warn,muster_node=info");
+        Running(command.stdout(file("out")).stderr(file("err")).spawn().unwrap())
+    }
 }
 
 /// A network in a directory, and a tenant with 1,000 usd.
@@ -305,7 +313,7 @@ impl Devnet {
 }
 
 /// A port that is free now.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }
 

@@ -8,3 +8,4 @@ mod demo;
 mod devnet;
 mod guests;
 mod receipts;
+mod validators;

@@ -19,7 +19,7 @@ use muster_api::{
 use muster_fabric::{Fabric, PeerAddr};
 use muster_ledger::{
     Action, BlockBuilder, BlockContext, Event, Genesis, MemoryState, Params, Tx,
-    genesis::{Balance, PROTOCOL},
+    genesis::{Balance, EPOCH_BLOCKS, PROTOCOL},
     view,
 };
 use muster_market::Terms;
@@ -89,6 +89,7 @@ impl Node {
             validators: vec![validator().account()],
             balances: all.map(|account| (account, balance)).collect(),
             stakes: BTreeMap::new(),
+            epoch_blocks: EPOCH_BLOCKS,
             params: params(),
         };
         let mut state = MemoryState::default();
@@ -159,6 +160,7 @@ impl Chain {
             now: head.now.after(Millis(20)),
             beacon: Hash::of("test beacon", &[&head.height.to_le_bytes()]),
             proposer: validator().account(),
+            views: muster_ledger::stake::Views::default(),
         };
         let mut block = BlockBuilder::new(&inner.state, context).unwrap();
         let receipt = match tx.map(|tx| block.push(tx).cloned()).transpose() {

@@ -2,7 +2,7 @@
 
 use crate::{
     ctx::{Ctx, rest, sum},
-    stake::reward,
+    stake::{committee, reward},
 };
 use muster_types::Asset;
 
@@ -14,7 +14,7 @@ pub(crate) fn run(ctx: &mut Ctx<'_>) {
         return;
     }
     let paid = ctx.attempt(|ctx| {
-        let proposer = ctx.env.proposer;
+        let proposer = committee::owner(&ctx.scratch, &ctx.env.proposer);
         let kept = reward::keep(ctx, &proposer, fees)?;
         ctx.credit(&proposer, Asset::Usd, rest(fees, kept)?)?;
         ctx.supply(|supply| {

@@ -160,7 +160,7 @@ fn the_indexes_can_be_rebuilt_from_nothing() {
 
 #[test]
 fn a_genesis_that_cannot_begin_a_chain_names_the_field() {
-    use crate::genesis::{Balance, Genesis, PROTOCOL};
+    use crate::genesis::{Balance, EPOCH_BLOCKS, Genesis, PROTOCOL};
     let good = Genesis {
         name: "net".into(),
         time: Millis(1),
@@ -168,6 +168,7 @@ fn a_genesis_that_cannot_begin_a_chain_names_the_field() {
         validators: vec![id("val")],
         balances: [(id("ann"), Balance { usd: usd(1), mst: usd(1) })].into(),
         stakes: Default::default(),
+        epoch_blocks: EPOCH_BLOCKS,
         params: Default::default(),
     };
     assert!(good.changes().is_ok());

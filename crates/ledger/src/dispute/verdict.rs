@@ -54,7 +54,8 @@ fn end(
     for vote in &dispute.votes {
         if vote.output.is_some_and(|named| named != output) {
             let bps = ctx.env.params.slash_wrong_vote_bps;
-            stake::slash::slash(ctx, &vote.validator, bps, &[])?;
+            let validator = stake::committee::owner(&ctx.scratch, &vote.validator);
+            stake::slash::slash(ctx, &validator, bps, &[])?;
         }
     }
     Ok(())

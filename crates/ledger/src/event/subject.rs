@@ -174,6 +174,9 @@ impl Event {
             }
             Self::ProviderChanged { provider, status: _ } => all.provider(*provider),
             Self::HostOffered { host } | Self::HostRemoved { host } => all.host(*host),
+            Self::CommitteeChanged { epoch: _, seats } => {
+                all.accounts(seats.iter().map(|seat| seat.owner));
+            }
             Self::EscrowDeposited { .. }
             | Self::EscrowOverdrawn { .. }
             | Self::EscrowClosed { .. } => self.name_escrow(all),

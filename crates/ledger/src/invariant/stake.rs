@@ -55,6 +55,11 @@ pub(super) fn check(state: &dyn State) -> Result<(), Broken> {
             count(&mut of.delegated_unbonding, &validator.delegated_unbonding, &unbonding.part)?;
         }
     }
+    let committee = keys::COMMITTEE.get(state, &());
+    let seats = committee.map(|committee| committee.seats).unwrap_or_default();
+    let voting: Vec<AccountId> = seats.iter().map(|seat| seat.key).collect();
+    let validators = keys::VALIDATORS.get(state, &()).unwrap_or_default();
+    require(voting == validators && voting.is_sorted(), STAKE, &"committee", &voting)?;
     let mut active = Amount::ZERO;
     for (id, validator) in keys::STAKERS.scan(state, &(), None) {
         add(&mut active, validator.weight(), STAKE)?;

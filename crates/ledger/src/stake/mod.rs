@@ -9,7 +9,7 @@
 //! | active | `Delegate` by another account | the same, with more delegated |
 //! | active | `Unstake` of its own, or slashed, to less than `validator_stake_min` | registered, or jailed |
 //! | any | `Unstake` otherwise, of its own or by a delegator | the same, with less of it |
-//! | any | [slashed](#slashing) | jailed(until) |
+//! | any | [slashed](#slashing), or down in the [`committee`] | jailed(until) |
 //! | jailed | `ValidatorUnjail` at or after `until` | active, or registered if its own stake is less than `validator_stake_min` |
 //! | any | `RewardClaim` by a delegator | the same; a delegation that is worth nothing ends |
 //!
@@ -25,10 +25,10 @@
 //! ([`crate::Head`]), by which the windows run that slashing waits for; unbonding outlasts the
 //! longest of them.
 //!
-//! Only an active validator's stake, own and delegated, counts in votes ([`crate::vote`]). The
-//! committee that makes blocks and judges disputes ([`keys::VALIDATORS`]) is a list of its own: it
-//! is fixed here, so a jailed validator stays in it, and one of the committee may have no stake at
-//! all; then there is nothing to slash.
+//! Only an active validator's stake, own and delegated, counts in votes ([`crate::vote`]). From it
+//! the [`committee`] that makes blocks and judges disputes is chosen, for an epoch at a time: a
+//! jailed validator stays in it until the epoch's end, and one that a genesis names may have no
+//! stake at all; then there is nothing to slash.
 //!
 //! # Pools
 //! No action and no slash looks at more than a few records. What others delegate lies in one
@@ -73,19 +73,26 @@
 //! | fault | part | harmed |
 //! |---|---|---|
 //! | a vote for another output than a dispute's verdict | `slash_wrong_vote_bps` | nobody |
+//! | two contradicting votes on blocks ([`equivocation`]) | `slash_equivocation_bps` | nobody |
 
 pub(crate) mod add;
 pub(crate) mod claim;
+pub mod committee;
 pub(crate) mod delegate;
+pub mod equivocation;
 mod pool;
 pub(crate) mod reward;
+pub mod seats;
 pub(crate) mod set;
 pub(crate) mod slash;
 pub(crate) mod unjail;
 pub(crate) mod unstake;
 pub(crate) mod weight;
 
+pub use committee::{Committee, Seat, Views};
+pub use equivocation::Equivocation;
 pub use pool::{Part, Pool};
+pub use seats::SeatKey;
 
 use crate::{
     Event, Params, Reject,

@@ -4,6 +4,7 @@ use super::{Validator, save};
 use crate::{
     Reject,
     ctx::{By, Ctx},
+    keys,
 };
 use muster_types::Amount;
 
@@ -13,6 +14,10 @@ pub(crate) fn run(ctx: &mut Ctx<'_>, by: &By, commission_bps: u32) -> Result<(),
     }
     let params = &ctx.env.params;
     let steady = ctx.env.head.steady;
+    if keys::SEAT_KEYS.contains(&ctx.scratch, &by.signer) {
+        // It votes for another already.
+        return Err(Reject::Duplicate);
+    }
     let known: Option<Validator> = ctx.find(&by.signer);
     if known.as_ref().is_some_and(|known| known.commission_bps == commission_bps) {
         return Err(Reject::Duplicate);

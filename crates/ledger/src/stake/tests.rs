@@ -1,10 +1,11 @@
+mod committee;
 mod model;
 
-use super::{Validator, ValidatorStatus, slash};
+use super::{Validator, ValidatorStatus, Views, slash};
 use crate::{
     Action, Event, Params, Reject,
     ctx::{Ctx, Effects, Env},
-    genesis::{Genesis, GenesisError, PROTOCOL},
+    genesis::{EPOCH_BLOCKS, Genesis, GenesisError, PROTOCOL},
     invariant, keys,
     state::{MemoryState, Scratch},
     tests::{
@@ -77,6 +78,7 @@ impl World {
             previous_beacon: Hash::ZERO,
             params: view::params(&self.state),
             proposer: self.proposer,
+            views: Views::default(),
         };
         let mut ctx = Ctx::new(Scratch::new(&self.state), &env);
         let harmed: Vec<_> = harmed.iter().map(|(who, loss)| (id(who), *loss)).collect();
@@ -547,6 +549,7 @@ fn stakes_of_a_genesis_are_counted_and_only_validators_have_them() {
         validators: vec![id("val"), id("eve"), id("bob")],
         balances: Default::default(),
         stakes: [(id("val"), mst(5)), (id("eve"), nanos(1))].into(),
+        epoch_blocks: EPOCH_BLOCKS,
         params: Params::default(),
     };
     let mut state = MemoryState::default();

@@ -38,6 +38,6 @@ fn a_fixed_script_gives_a_fixed_state() {
     w.ok("ann", Action::EscrowClose { escrow });
     assert_eq!(
         state_root(&w).to_string(),
-        "932fde6db5c3471d4a7e09999299cb9390e1776736093651c5de5378464b456b"
+        "563b0740668a2f6ea5c14c7de0eeb74f875316ec998be052c9eeefafafe1dba4"
     );
 }

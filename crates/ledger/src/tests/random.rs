@@ -2,12 +2,16 @@
 //! rebuilding them gives. Fixed seeds.
 
 use super::chain::{self, Run};
-use super::world::{PEOPLE, START, World, hash, id, nanos, result, task, usd};
+use super::world::{PEOPLE, START, World, hash, id, key, nanos, result, task, usd};
 use crate::{
     account::{Multisig, Scope},
     dispute::{ChallengeStatus, Claim, Finding, Side},
     job::{JobKind, JobSpec, Verification},
     market::{Lease, Mode, Offers, OrderChange, Pick},
+    stake::{
+        Equivocation,
+        equivocation::{Ballot, Proposal, SignedBallot, vote_message},
+    },
     *,
 };
 use muster_market::{
@@ -439,6 +443,18 @@ fn note(kinds: &mut BTreeMap<&'static str, u64>, events: &[Event]) {
     }
 }
 
+/// Evidence that a validator signed two blocks in a view, now and then of a view long gone.
+fn contradiction(w: &World, who: &str, random: &mut Random) -> Action {
+    let (epoch, view) = (0, random.below(4));
+    let vote = |block| {
+        let ballot = Ballot::Finalize(Proposal { parent: 0, block: hash(block) });
+        let message = vote_message(&w.chain, epoch, view, &ballot);
+        SignedBallot { ballot, signature: key(who).sign(&message) }
+    };
+    let evidence = Equivocation { key: id(who), epoch, view, first: vote(1), second: vote(2) };
+    Action::EquivocationReport { evidence: Box::new(evidence) }
+}
+
 fn by_staker(w: &World, random: &mut Random, things: &Things) -> Option<(&'static str, Action)> {
     let who = random.pick(&PEOPLE)?;
     let staker = random.pick(&COMMITTEE)?;
@@ -448,7 +464,8 @@ fn by_staker(w: &World, random: &mut Random, things: &Things) -> Option<(&'stati
     let some = |all: Amount, random: &mut Random| {
         all.mul_div_floor(u128::from(random.below(1_000)) + 1, 2_000).unwrap()
     };
-    Some(match random.below(12) {
+    Some(match random.below(13) {
+        12 if random.chance(10) => (who, contradiction(w, staker, random)),
         0 => {
             let commission_bps = u32::try_from(random.below(10_050)).unwrap();
             (staker, Action::ValidatorSet { commission_bps })

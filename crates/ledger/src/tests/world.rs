@@ -6,11 +6,12 @@ use crate::{
     ctx::{Ctx, Env},
     dispute::{Challenge, Claim, Dispute},
     escrow::Escrow,
-    genesis::{Balance, PROTOCOL},
+    genesis::{Balance, EPOCH_BLOCKS, PROTOCOL},
     job::{Job, JobKind, JobSpec, TaskOutput, TaskRef, Verification},
     keys::Record,
     market::{Lease, LeaseStatus, Mode, Order},
     provider::{Host, HostSpec, Provider},
+    stake::Views,
     *,
 };
 use muster_market::{GIB, Prices, Request, Terms, Verifies};
@@ -55,6 +56,7 @@ pub(crate) struct World {
     pub(crate) changes: Changes,
     /// What has left the state, as its host keeps it.
     pub(crate) archive: MemoryState,
+    pub(crate) views: Views,
     /// Nonces of transactions that were signed and are in no block yet.
     pending: BTreeSet<(AccountId, u64)>,
     /// The same of delegated keys: account, key, nonce.
@@ -89,6 +91,7 @@ impl World {
                 .map(|name| (id(name), Balance { usd: usd(1_000), mst: usd(10) }))
                 .collect(),
             stakes: BTreeMap::new(),
+            epoch_blocks: EPOCH_BLOCKS,
             params,
         };
         let mut state = MemoryState::default();
@@ -100,6 +103,7 @@ impl World {
             proposer,
             changes: Changes::default(),
             archive: MemoryState::default(),
+            views: Views::default(),
             pending: BTreeSet::new(),
             pending_by_key: BTreeSet::new(),
         }
@@ -117,6 +121,7 @@ impl World {
             now: head.now.after(Millis(step)),
             beacon: Hash::of("test beacon", &[&height.to_le_bytes()]),
             proposer: self.proposer,
+            views: self.views,
         }
     }
 
@@ -257,6 +262,7 @@ impl World {
             previous_beacon: head.beacon,
             params: view::params(&self.state),
             proposer: self.proposer,
+            views: Views::default(),
         };
         let mut ctx = Ctx::new(Scratch::new(&self.state), &env);
         rule(&mut ctx)?;

@@ -6,47 +6,35 @@ use super::{
         Block, Ctx, Header, MAX_BLOCK_BYTES, MAX_BLOCK_TXS, PROTOCOL_VERSION, body_root, preimage,
         to_account, to_hash,
     },
-    hot::Head,
+    committee::Epochs,
+    hot::{Head, View},
+    rotation::Boundary,
     rules::{self, Assembled, BlockReject},
     store::{Batch, Ledger, Sealed},
 };
 use crate::mempool::TxPool;
-use commonware_consensus::{marshal::ancestry::Ancestry, simplex};
-use commonware_cryptography::{Digestible as _, blake3::Digest, ed25519};
+use commonware_consensus::{marshal::ancestry::Ancestry, simplex::scheme::ed25519::Scheme};
+use commonware_cryptography::Digestible as _;
 use commonware_glue::stateful::{Application, Finality, Input, Proposed, db::DatabaseSet};
 use commonware_runtime::{Clock, Spawner};
 use commonware_storage::Context as StorageContext;
 use futures::StreamExt as _;
+use muster_ledger::{BlockContext, Tx};
 use muster_types::{Hash, Millis, TxId};
 use rand_core::CryptoRng;
-use std::{marker::PhantomData, sync::Arc, time::UNIX_EPOCH};
-
-/// A signing scheme over our digests, with ed25519 identities.
-pub(crate) trait ConsensusScheme:
-    simplex::scheme::Scheme<Digest, PublicKey = ed25519::PublicKey>
-{
-}
-impl<S: simplex::scheme::Scheme<Digest, PublicKey = ed25519::PublicKey>> ConsensusScheme for S {}
+use std::{sync::Arc, time::UNIX_EPOCH};
+use tokio::sync::mpsc::UnboundedSender;
 
 /// The ledger as the engine's application. Clones share everything.
-pub(crate) struct App<S> {
+#[derive(Clone)]
+pub(crate) struct App {
     pub(crate) genesis: Arc<Block>,
+    pub(crate) epochs: Epochs,
     pub(crate) pool: TxPool,
     pub(crate) on_applying: OnBlock,
     pub(crate) on_finalized: OnBlock,
-    pub(crate) scheme: PhantomData<fn() -> S>,
-}
-
-impl<S> Clone for App<S> {
-    fn clone(&self) -> Self {
-        Self {
-            genesis: self.genesis.clone(),
-            pool: self.pool.clone(),
-            on_applying: self.on_applying.clone(),
-            on_finalized: self.on_finalized.clone(),
-            scheme: PhantomData,
-        }
-    }
+    /// Told when an epoch has ended.
+    pub(crate) boundaries: UnboundedSender<Boundary>,
 }
 
 /// The local clock as block time.
@@ -59,12 +47,13 @@ pub(crate) fn now(clock: &impl Clock) -> Millis {
 async fn check<E: Spawner + StorageContext>(
     block: &Block,
     parent: Option<(&Block, Hash, &Ctx)>,
+    epochs: Epochs,
     batch: Batch<E>,
 ) -> Result<Option<Sealed<E>>, BlockReject> {
     if let Some((parent, digest, context)) = parent {
-        rules::check_header(&parent.header, digest, block, context)?;
+        rules::check_header(&parent.header, digest, block, context, epochs)?;
     }
-    let executed = batch.view().read(|state| rules::execute(state, block))?;
+    let executed = batch.view().read(|state| rules::execute(state, block, epochs))?;
     let Some(sealed) = batch.seal(block.header.height, executed).await else {
         return Ok(None);
     };
@@ -80,7 +69,7 @@ async fn check<E: Spawner + StorageContext>(
     Ok(Some(sealed))
 }
 
-impl<S: ConsensusScheme> App<S> {
+impl App {
     /// Builds a block at time `now` on `parent`.
     async fn build<E: Spawner + StorageContext>(
         &self,
@@ -89,11 +78,13 @@ impl<S: ConsensusScheme> App<S> {
         (parent, parent_digest): (&Header, Hash),
         batch: Batch<E>,
     ) -> Option<(Block, Sealed<E>)> {
+        let height = parent.height.checked_add(1)?;
         let mut header = Header {
             version: PROTOCOL_VERSION,
             chain: parent.chain,
             parent: parent_digest,
-            height: parent.height.checked_add(1)?,
+            height,
+            epoch: self.epochs.of(height),
             time: rules::next_time(parent.time, now),
             beacon: rules::next_beacon(&parent.beacon, &parent_digest),
             proposer: to_account(&context.leader),
@@ -101,14 +92,15 @@ impl<S: ConsensusScheme> App<S> {
             ops_root: Hash::ZERO,
             ops_start: 0,
             ops_end: 0,
+            validators: Hash::ZERO,
             body_root: Hash::ZERO,
             event_root: Hash::ZERO,
         };
         let assembled = batch.view().read(|state| {
             let candidates = self.pool.take(MAX_BLOCK_BYTES, MAX_BLOCK_TXS, |id| state.holds(id));
-            rules::assemble(state, rules::block_context(&header), candidates)
+            rules::assemble(state, rules::block_context(&header, &context), candidates)
         });
-        let Assembled { executed, event_root, body, rejected } = match assembled {
+        let Assembled { executed, event_root, body, rejected, validators } = match assembled {
             Ok(assembled) => assembled,
             Err(error) => {
                 let height = header.height;
@@ -116,10 +108,12 @@ impl<S: ConsensusScheme> App<S> {
                 return None;
             }
         };
-        self.pool.rejected(rejected);
+        self.give_back(&header, &context, batch.view(), rejected);
         let ids: Vec<TxId> = executed.receipts.iter().map(|receipt| receipt.tx).collect();
         header.body_root = body_root(&ids);
         header.event_root = event_root;
+        let (committed, next) = rules::handover(self.epochs, height, &validators);
+        header.validators = committed;
         let sealed = batch.seal(header.height, executed).await?;
         let roots = sealed.roots();
         header.state_root = roots.state;
@@ -127,16 +121,34 @@ impl<S: ConsensusScheme> App<S> {
         header.ops_start = roots.ops_start;
         header.ops_end = roots.ops_end;
         self.pool.proposed(header.height, &ids);
-        Some((Block { context, header, body: Arc::new(body) }, sealed))
+        Some((Block { context, header, body: Arc::new(body), next: Arc::new(next) }, sealed))
+    }
+
+    /// Tells the pool what became of the candidates that are not in the block: they leave it where
+    /// the final state rejects them too, and wait for this block's fate where only a block that is
+    /// not final does.
+    fn give_back(&self, header: &Header, context: &Ctx, view: &View, rejected: Vec<(TxId, Tx)>) {
+        if rejected.is_empty() {
+            return;
+        }
+        let ids: Vec<TxId> = rejected.iter().map(|(id, _)| *id).collect();
+        let rejected = view.read_final(|state, head| {
+            let context = BlockContext {
+                height: head.height.saturating_add(1),
+                ..rules::block_context(header, context)
+            };
+            rules::rejected_for_good(state, context, rejected)
+        });
+        self.pool.rejected(rejected);
+        self.pool.proposed(header.height, &ids);
     }
 }
 
-impl<E, S> Application<E> for App<S>
+impl<E> Application<E> for App
 where
     E: Spawner + StorageContext + CryptoRng,
-    S: ConsensusScheme,
 {
-    type SigningScheme = S;
+    type SigningScheme = Scheme;
     type Context = Ctx;
     type Block = Block;
     type Databases = Ledger<E>;
@@ -180,8 +192,16 @@ where
         };
         let on =
             parent.as_ref().map(|parent| (parent.inner(), to_hash(&parent.digest()), &context));
-        match check(block.inner(), on, batch).await {
-            Ok(sealed) => sealed,
+        match check(block.inner(), on, self.epochs, batch).await {
+            Ok(sealed) => {
+                if let Some(sealed) = &sealed {
+                    // What another proposes need not hurry the next block either.
+                    let receipts = &sealed.overlay().executed().receipts;
+                    let ids: Vec<TxId> = receipts.iter().map(|receipt| receipt.tx).collect();
+                    self.pool.proposed(block.inner().header.height, &ids);
+                }
+                sealed
+            }
             Err(reject) => {
                 let (height, proposer) = (block.inner().header.height, &context.leader);
                 tracing::warn!(
@@ -215,8 +235,16 @@ where
         finalized
     }
 
-    async fn finalized(&mut self, _: (E, Ctx), _: &Block, finalized: FinalizedBlock, (): ()) {
+    async fn finalized(&mut self, _: (E, Ctx), block: &Block, finalized: FinalizedBlock, (): ()) {
         (self.on_finalized)(&finalized);
+        if self.epochs.is_last(block.header.height) {
+            // Nobody listens only where the engine has ended.
+            let _ = self.boundaries.send(Boundary {
+                epoch: block.header.epoch.saturating_add(1),
+                root: block.digest(),
+                validators: block.next.to_vec(),
+            });
+        }
         let FinalizedBlock { digest, header, executed, .. } = finalized;
         let ids = executed.receipts.iter().map(|receipt| receipt.tx);
         self.pool.finalized(header.height, digest, header.time, executed.txs.iter().zip(ids));

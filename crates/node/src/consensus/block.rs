@@ -4,6 +4,7 @@
 //! [`body_root`], and decoding refuses a body that is not the header's. So a light client needs
 //! the two hundred-odd bytes of a header, not its transactions.
 
+use super::committee_hash;
 use borsh::{BorshDeserialize, BorshSerialize};
 use bytes::Bytes;
 use commonware_codec::{
@@ -19,6 +20,7 @@ use commonware_cryptography::{Digest as _, Digestible, blake3::Digest, ed25519::
 use commonware_runtime::BufMut;
 use commonware_storage::{mmr::Location, qmdb::sync::Target};
 use commonware_utils::range::NonEmptyRange;
+use muster_ledger::limits;
 use muster_types::{
     AccountId, Hash, MAX_TX_BYTES, Millis, TxId,
     codec::{self, DecodeError},
@@ -34,9 +36,11 @@ pub const MAX_BLOCK_BYTES: usize = 4 * 1024 * 1024;
 pub const MAX_BLOCK_TXS: usize = 8192;
 
 /// Bytes of an encoded [`Header`]: every field has a fixed width.
-pub(crate) const HEADER_BYTES: usize = 2 + 8 * 32 + 4 * 8;
+pub(crate) const HEADER_BYTES: usize = 2 + 9 * 32 + 5 * 8;
 /// The widest length prefix of a sequence.
 const LENGTH_BYTES: usize = 5;
+/// Bytes of an account.
+const ACCOUNT_BYTES: usize = 32;
 
 /// Where a block stands in the consensus protocol: its round, leader and parent.
 pub(crate) type Ctx = Context<Digest, PublicKey>;
@@ -52,6 +56,8 @@ pub struct Header {
     pub parent: Hash,
     /// Blocks since genesis.
     pub height: u64,
+    /// The epoch, in which the validators do not change.
+    pub epoch: u64,
     /// The block's time: later than its parent's.
     pub time: Millis,
     /// Randomness for the ledger's draws.
@@ -67,6 +73,9 @@ pub struct Header {
     pub ops_start: u64,
     /// The length of the log of state operations.
     pub ops_end: u64,
+    /// The validators who vote on the next block ([`super::committee_hash`]): others than on this
+    /// one only in the last block of an epoch.
+    pub validators: Hash,
     /// The Merkle root of the transactions' ids ([`body_root`]).
     pub body_root: Hash,
     /// The Merkle root of the events that the block caused ([`muster_ledger::event_root`]).
@@ -82,6 +91,8 @@ pub(crate) struct Block {
     pub(crate) header: Header,
     /// The encoded transactions.
     pub(crate) body: Arc<Vec<Bytes>>,
+    /// In the last block of an epoch, the validators of the next.
+    pub(crate) next: Arc<Vec<AccountId>>,
 }
 
 /// The Merkle root of transaction ids in block order.
@@ -140,6 +151,7 @@ impl Block {
         chain: Hash,
         time: Millis,
         leader: PublicKey,
+        validators: &[AccountId],
         empty: &Target<commonware_storage::mmr::Family, Digest>,
     ) -> Self {
         let header = Header {
@@ -147,6 +159,7 @@ impl Block {
             chain,
             parent: Hash::ZERO,
             height: 0,
+            epoch: 0,
             time,
             beacon: Hash::of("muster genesis beacon v1", &[chain.as_bytes()]),
             proposer: to_account(&leader),
@@ -156,6 +169,7 @@ impl Block {
             ops_root: to_hash(&empty.root),
             ops_start: empty.range.start().as_u64(),
             ops_end: empty.range.end().as_u64(),
+            validators: committee_hash(validators),
             body_root: body_root(&[]),
             event_root: merkle::root(&[]),
         };
@@ -164,7 +178,7 @@ impl Block {
             leader,
             parent: (View::zero(), Digest::EMPTY),
         };
-        Self { context, header, body: Arc::default() }
+        Self { context, header, body: Arc::default(), next: Arc::default() }
     }
 
     /// What the authenticated store must be after this block.
@@ -187,12 +201,15 @@ impl Write for Block {
         self.context.write(buf);
         buf.put_slice(&codec::encode(&self.header));
         self.body.as_ref().write(buf);
+        let next: Vec<[u8; 32]> = self.next.iter().map(|account| *account.as_bytes()).collect();
+        next.write(buf);
     }
 }
 
 impl EncodeSize for Block {
     fn encode_size(&self) -> usize {
-        self.context.encode_size() + HEADER_BYTES + self.body.as_ref().encode_size()
+        let next = self.next.len().encode_size() + self.next.len() * ACCOUNT_BYTES;
+        self.context.encode_size() + HEADER_BYTES + self.body.as_ref().encode_size() + next
     }
 }
 
@@ -205,10 +222,10 @@ impl Read for Block {
         let header: Header = codec::decode(&header, HEADER_BYTES)
             .map_err(|_| CodecError::Invalid("block", "malformed header"))?;
         if header.version != PROTOCOL_VERSION {
-            tracing::warn!(
+            tracing::error!(
                 found = header.version,
                 supported = PROTOCOL_VERSION,
-                "refused a block of another protocol version"
+                "refused a block of another protocol version: upgrade this program"
             );
             return Err(CodecError::Invalid("block", "protocol version not spoken by this build"));
         }
@@ -220,7 +237,15 @@ impl Read for Block {
         }
         let lengths = (RangeCfg::from(..=MAX_BLOCK_TXS), RangeCfg::from(1..=MAX_TX_BYTES));
         let body = Vec::<Bytes>::read_cfg(buf, &lengths)?;
-        let block = Self { context, header, body: Arc::new(body) };
+        let next = Vec::<[u8; ACCOUNT_BYTES]>::read_cfg(
+            buf,
+            &(RangeCfg::from(..=limits::VALIDATORS), ()),
+        )?;
+        let next: Vec<AccountId> = next.into_iter().map(|key| AccountId(Hash(key))).collect();
+        if !next.is_empty() && committee_hash(&next) != header.validators {
+            return Err(CodecError::Invalid("block", "validators are not the header's"));
+        }
+        let block = Self { context, header, body: Arc::new(body), next: Arc::new(next) };
         if block.body_bytes() > MAX_BLOCK_BYTES {
             return Err(CodecError::Invalid("block", "more bytes of transactions than allowed"));
         }
@@ -262,6 +287,8 @@ impl CertifiableBlock for Block {
 
 impl BoundedBlock for Block {
     fn max_encode_size((): &()) -> usize {
-        Ctx::MAX_ENCODE_SIZE + HEADER_BYTES + LENGTH_BYTES * (1 + MAX_BLOCK_TXS) + MAX_BLOCK_BYTES
+        let body = LENGTH_BYTES * (1 + MAX_BLOCK_TXS) + MAX_BLOCK_BYTES;
+        let next = LENGTH_BYTES + ACCOUNT_BYTES * limits::VALIDATORS;
+        Ctx::MAX_ENCODE_SIZE + HEADER_BYTES + body + next
     }
 }

@@ -1,7 +1,7 @@
 use super::block::PROTOCOL_VERSION;
 use muster_ledger::GenesisError;
-use muster_types::{Hash, codec::DecodeError};
-use std::{io, path::PathBuf};
+use muster_types::{AccountId, Hash, codec::DecodeError};
+use std::{io, net::SocketAddr, path::PathBuf};
 
 /// Why a node cannot start, go on, or answer.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +42,29 @@ pub enum NodeError {
     Genesis {
         /// What is wrong with it.
         reason: &'static str,
+    },
+    /// A peer's key is none.
+    #[error("peer {key} is no ed25519 key: correct the settings")]
+    Peer {
+        /// As given.
+        key: AccountId,
+    },
+    /// The settings name too many peers.
+    #[error("{given} peers are named, at most {limit} may be: leave out some")]
+    Peers {
+        /// How many are named.
+        given: usize,
+        /// How many may be.
+        limit: usize,
+    },
+    /// The peer-to-peer listener.
+    #[error("cannot listen on {address} for peers: choose another address, or stop what uses it")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
     },
     /// The engine died.
     #[error("the consensus engine died ({reason}): its log says why; start the node again")]

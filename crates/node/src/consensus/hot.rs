@@ -195,6 +195,11 @@ impl View {
         Arc::new(Overlay { executed, parent: Mutex::new(self.tip), head: OnceLock::new() })
     }
 
+    /// Lets `reader` read the final state and its block, without those that are not final.
+    pub(crate) fn read_final<T>(&self, reader: impl FnOnce(&dyn State, &Head) -> T) -> T {
+        self.hot.read(reader)
+    }
+
     /// The chain of blocks that are not final, the newest first.
     fn layers(&self) -> Vec<Arc<Overlay>> {
         let mut layers = Vec::new();

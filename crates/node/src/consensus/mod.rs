@@ -9,9 +9,11 @@
 //!                               archive of blocks      Ledger = store on disk + state in memory
 //! ```
 //!
-//! [`Consensus::start`] runs one validator in this process, without sockets, on a thread and a
-//! runtime of its own. The wiring (`stack`) is generic over runtime, network and signature scheme,
-//! so the same code runs many validators and the deterministic simulator.
+//! [`Consensus::start`] runs a node in this process, on a thread and a runtime of its own: as the
+//! only validator without sockets ([`NetworkConfig::Alone`]), or among others
+//! ([`NetworkConfig::P2p`]), where it votes while its key is among the ledger's validators and
+//! follows otherwise. The wiring (`stack`) is generic over runtime and network, so the same code
+//! runs in the deterministic simulator.
 //!
 //! What holds:
 //! - A block is final once, and blocks become final in order. The resident state is the state
@@ -20,8 +22,8 @@
 //! - A block is on disk before it is final. After a crash the state is that of a final block, and
 //!   final blocks above it are executed again; their [`FinalizedBlock`]s are told again.
 //! - Every block follows [`rules`]. Nothing but a block changes the state.
-//!
-//! Not here yet: changing validators, fetching state from peers, spreading transactions.
+//! - Validators change only from one epoch to the next; the last block of an epoch names those of
+//!   the next, and each epoch has an engine of its own (`rotation`).
 //!
 //! Storage errors end the engine on purpose ([`Consensus::failed`]): a process that cannot write
 //! what it signs must not sign.
@@ -29,43 +31,49 @@
 mod alone;
 mod app;
 mod block;
+mod committee;
 mod error;
+mod evidence;
 mod hot;
+mod p2p;
 mod pace;
+mod resolver;
+mod rotation;
 pub mod rules;
 mod settings;
-mod solo;
 mod stack;
 mod store;
 #[cfg(test)]
 mod tests;
+mod trail;
+mod wire;
 
 pub use alone::commit_blocks;
 pub use block::{Header, MAX_BLOCK_BYTES, MAX_BLOCK_TXS, PROTOCOL_VERSION, body_root, digest_of};
+pub(crate) use committee::Committees;
+pub use committee::{Epochs, committee_hash};
 pub use error::NodeError;
 pub use hot::{Executed, Head};
+pub use p2p::{P2p, Peer, PeerAddress, PeerAddressError};
 pub use pace::Pace;
+pub use stack::{CHANNELS, max_message_bytes};
 pub use store::store_key;
+pub use trail::{EpochEnd, EpochEndError};
 
 use crate::mempool::TxPool;
 use block::{Block, preimage, to_hash};
 use commonware_codec::Encode as _;
-use commonware_consensus::{
-    marshal::{core::Mailbox as MarshalMailbox, standard::Standard},
-    simplex::scheme::ed25519::Scheme,
-    types::Height,
-};
+use commonware_consensus::types::Height;
 use commonware_cryptography::{Digestible as _, Signer as _, ed25519};
 use commonware_glue::stateful::db::DatabaseSet;
-use commonware_runtime::{Runner as _, Spawner as _, Supervisor as _, tokio as runtime};
+use commonware_runtime::{Handle, Runner as _, Spawner as _, Supervisor as _, tokio as runtime};
 use commonware_utils::{TryCollect as _, ordered::Set};
 use futures::future::{Either, select, select_all};
 use hot::HotState;
-use muster_ledger::{Genesis, MemoryState, State, Tx};
+use muster_ledger::{Genesis, MemoryState, State, Tx, view};
 use muster_market::{Explanation, Terms};
 use muster_types::{AccountId, Hash, SecretKey};
-use solo::Solo;
-use stack::{CHANNELS, StackConfig};
+use stack::{Marshal, StackConfig};
 use std::{
     any::Any,
     fs::{self, File, TryLockError},
@@ -77,6 +85,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::sync::{oneshot, watch};
+use wire::{Peers, Wire};
 
 /// A block that became final.
 #[derive(Clone, Debug)]
@@ -109,15 +118,28 @@ pub struct StoredBlock {
 /// ends the engine.
 pub type OnBlock = Arc<dyn Fn(&FinalizedBlock) + Send + Sync>;
 
-/// What a validator needs to start.
+/// How a node reaches others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NetworkConfig {
+    /// There are none: it is the chain's only validator and opens no socket.
+    Alone,
+    /// Over authenticated connections.
+    P2p(P2p),
+}
+
+/// What a node needs to start.
 pub struct Config {
     /// Where it stores everything; created where missing, used by one node at a time.
     pub dir: PathBuf,
-    /// The validator's key.
+    /// The node's key. It votes while this is among the ledger's validators.
     pub key: SecretKey,
-    /// What the chain starts from. Must be the one that `dir` was made with. It may name one
-    /// validator, the holder of `key`.
+    /// What the chain starts from. Must be the one that `dir` was made with.
     pub genesis: Genesis,
+    /// How it reaches others.
+    pub network: NetworkConfig,
+    /// Whether to fetch the state from peers where `dir` is empty, instead of executing every
+    /// block since genesis. Blocks before that state are not told.
+    pub state_sync: bool,
     /// Where it takes transactions from. Made for this chain.
     pub pool: TxPool,
     /// When it makes blocks.
@@ -128,7 +150,7 @@ pub struct Config {
     pub on_finalized: OnBlock,
 }
 
-/// A running validator. Clones share it; when the last is dropped it stops, as after a crash.
+/// A running node. Clones share it; when the last is dropped it stops, as after a crash.
 #[derive(Clone)]
 pub struct Consensus(Arc<Running>);
 
@@ -136,7 +158,7 @@ struct Running {
     pool: TxPool,
     hot: Arc<HotState>,
     genesis: Arc<Block>,
-    marshal: MarshalMailbox<Scheme, Standard<Block>>,
+    marshal: Marshal,
     stop: Mutex<Option<oneshot::Sender<()>>>,
     thread: Mutex<Option<thread::JoinHandle<()>>>,
     exit: watch::Receiver<Option<Exit>>,
@@ -154,23 +176,19 @@ enum Exit {
 const STACK_BYTES: usize = 16 * 1024 * 1024;
 /// How long a starting node waits for another to let go of the directory: one that was killed
 /// just now still holds it until its last write has ended.
-const LOCK_WAIT: Duration = Duration::from_secs(1);
+pub(crate) const LOCK_WAIT: Duration = Duration::from_secs(2);
 /// How long actors have to finish what they do when the node stops.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl Consensus {
-    /// Starts a validator and returns when its state is read from disk and it takes part.
+    /// Starts a node and returns when its state is read from disk and it takes part.
     ///
     /// # Errors
     /// [`NodeError`] where the directory or the genesis is not usable or the engine dies.
     pub async fn start(config: Config) -> Result<Self, NodeError> {
         let stack = prepare(&config)?;
-        if config.genesis.validators.len() != 1 {
-            let reason = "only a network of one validator can be started so far";
-            return Err(NodeError::Genesis { reason });
-        }
-        let network = Solo::new([stack.me.clone()].try_into().expect("one is no duplicate"));
-        let (chain, dir) = (config.genesis.id(), config.dir.clone());
+        let net = Net { config: config.network, key: config.key, chain: config.genesis.id() };
+        let dir = config.dir.clone();
         let (hot, genesis) = (stack.hot.clone(), stack.genesis.clone());
         let (ready_sender, ready) = oneshot::channel();
         let (stop_sender, stop) = oneshot::channel();
@@ -179,7 +197,7 @@ impl Consensus {
             .name("muster-consensus".into())
             .stack_size(STACK_BYTES)
             .spawn(move || {
-                let lock = match open_dir(&dir, chain) {
+                let lock = match open_dir(&dir, net.chain) {
                     Ok(lock) => lock,
                     Err(error) => {
                         // Where nobody waits for it, nobody wants to know.
@@ -187,7 +205,7 @@ impl Consensus {
                         return;
                     }
                 };
-                let run = || run(dir.join("ledger"), stack, network, ready_sender, stop);
+                let run = || run(dir.join("ledger"), stack, &net, ready_sender, stop);
                 let end = catch_unwind(AssertUnwindSafe(run))
                     .unwrap_or_else(|panic| Exit::Died(panic_text(panic.as_ref())));
                 drop(lock);
@@ -205,6 +223,52 @@ impl Consensus {
             marshal,
             stop: Mutex::new(Some(stop_sender)),
             thread: Mutex::new(Some(thread)),
+            exit,
+        })))
+    }
+
+    /// Starts a node on a runtime and a network that somebody else owns, such as a simulator's, and
+    /// returns when its state is read and it takes part. What it stores begins with `prefix`;
+    /// `config.dir` and `config.network` are not used, beyond the peers that the latter names. The
+    /// node ends with `context`.
+    ///
+    /// # Errors
+    /// [`NodeError`] where the settings do not fit.
+    ///
+    /// # Panics
+    /// If storage fails.
+    pub async fn host<E, Tx, Rx, M, B>(
+        context: E,
+        config: &Config,
+        prefix: &str,
+        channels: [(Tx, Rx); CHANNELS],
+        (peers, blocker): (M, B),
+    ) -> Result<Self, NodeError>
+    where
+        E: commonware_runtime::Spawner + commonware_storage::Context + rand_core::CryptoRng,
+        Tx: commonware_p2p::Sender<PublicKey = ed25519::PublicKey>,
+        Rx: commonware_p2p::Receiver<PublicKey = ed25519::PublicKey>,
+        M: commonware_p2p::Manager<PublicKey = ed25519::PublicKey>,
+        B: commonware_p2p::Blocker<PublicKey = ed25519::PublicKey> + Sync,
+    {
+        let stack = StackConfig { prefix: prefix.to_owned(), ..prepare(config)? };
+        let (hot, genesis) = (stack.hot.clone(), stack.genesis.clone());
+        let (stop_sender, stop) = oneshot::channel();
+        let (exit_sender, exit) = watch::channel(None);
+        let supervisor = context.child("supervisor");
+        let started = stack::start(context, stack, channels, peers, blocker).await;
+        let marshal = started.marshal.clone();
+        supervisor.spawn(move |_| async move {
+            let exit = supervise(started.actors, stop).await;
+            exit_sender.send_replace(Some(exit));
+        });
+        Ok(Self(Arc::new(Running {
+            pool: config.pool.clone(),
+            hot,
+            genesis,
+            marshal,
+            stop: Mutex::new(Some(stop_sender)),
+            thread: Mutex::new(None),
             exit,
         })))
     }
@@ -277,7 +341,7 @@ impl Consensus {
         Some(finalization.encode().to_vec())
     }
 
-    /// Stops the validator and waits until it has let go of its directory. Stopping again does
+    /// Stops the node and waits until it has let go of its directory. Stopping again does
     /// nothing.
     ///
     /// # Errors
@@ -347,13 +411,8 @@ pub(crate) fn engine_validators(validators: &[AccountId]) -> Option<Set<ed25519:
     keys.collect::<Result<Vec<_>, _>>().ok()?.into_iter().try_collect().ok()
 }
 
-/// What validators of a chain put before everything they sign.
-pub(crate) fn namespace(chain: &Hash) -> Vec<u8> {
-    [b"muster consensus v1".as_slice(), chain.as_bytes()].concat()
-}
-
 /// Checks the settings and puts together what the engine needs.
-fn prepare(config: &Config) -> Result<StackConfig<Scheme>, NodeError> {
+fn prepare(config: &Config) -> Result<StackConfig, NodeError> {
     let refuse = |reason| NodeError::Genesis { reason };
     let genesis = &config.genesis;
     let entries = genesis.changes().map_err(NodeError::GenesisInvalid)?;
@@ -362,21 +421,35 @@ fn prepare(config: &Config) -> Result<StackConfig<Scheme>, NodeError> {
         return Err(refuse("the transaction pool was made for another chain"));
     }
     let key = engine_key(&config.key);
-    let validators = engine_validators(&genesis.validators)
-        .ok_or(refuse("its validators are not distinct ed25519 keys"))?;
     let me = key.public_key();
-    let leader = validators.iter().next().cloned().ok_or(refuse("it names no validator"))?;
-    let scheme = Scheme::signer(&namespace(&chain), validators, key)
-        .ok_or(refuse("the node's key is not one of its validators"))?;
     let mut state = MemoryState::default();
     state.apply(entries.clone());
+    let validators = view::validators(&state);
+    let keys = engine_validators(&validators)
+        .ok_or(refuse("its validators are not distinct ed25519 keys"))?;
+    let leader = keys.iter().next().cloned().ok_or(refuse("it names no validator"))?;
+    let others = match &config.network {
+        NetworkConfig::Alone if keys.len() != 1 || leader != me => {
+            return Err(refuse(
+                "a node that reaches no others must be its only validator: give it peers",
+            ));
+        }
+        NetworkConfig::Alone => Set::default(),
+        NetworkConfig::P2p(p2p) => p2p::keys(&p2p.peers)?,
+    };
     let empty =
         <store::Ledger<runtime::Context> as DatabaseSet<runtime::Context>>::initial_sync_targets();
-    let block = Block::genesis(chain, genesis.time, leader, &empty);
+    let block = Block::genesis(chain, genesis.time, leader, &validators, &empty);
     let head = Head::of(&block.header, to_hash(&block.digest()));
     Ok(StackConfig {
         me,
-        scheme,
+        key: config.key.clone(),
+        committees: Committees::new(&chain, key),
+        epochs: Epochs::new(genesis.epoch_blocks),
+        others,
+        validators,
+        among_others: matches!(config.network, NetworkConfig::P2p(_)),
+        state_sync: config.state_sync,
         prefix: "validator".into(),
         genesis: Arc::new(block),
         entries: Arc::new(entries),
@@ -422,43 +495,73 @@ fn open_dir(dir: &Path, chain: Hash) -> Result<File, NodeError> {
     Ok(lock)
 }
 
+/// What the engine's thread needs to open the network.
+struct Net {
+    config: NetworkConfig,
+    key: SecretKey,
+    chain: Hash,
+}
+
+impl Net {
+    /// Every end of the network, and the actor that must not end.
+    fn open(&self, context: &runtime::Context) -> Result<Opened, NodeError> {
+        match &self.config {
+            NetworkConfig::Alone => {
+                let channels = std::array::from_fn(|_| (Wire(None), Wire(None)));
+                Ok((channels, Peers::alone(), None))
+            }
+            NetworkConfig::P2p(p2p) => {
+                let (channels, oracle, network) = p2p::open(context, p2p, &self.key, &self.chain)?;
+                Ok((channels, Peers::Network(oracle), Some(network)))
+            }
+        }
+    }
+}
+
+type Opened = (p2p::Channels, Peers<p2p::Oracle>, Option<Handle<()>>);
+
 /// The engine's thread.
 fn run(
     storage: PathBuf,
-    stack: StackConfig<Scheme>,
-    network: Solo,
-    ready: oneshot::Sender<Result<MarshalMailbox<Scheme, Standard<Block>>, NodeError>>,
+    stack: StackConfig,
+    net: &Net,
+    ready: oneshot::Sender<Result<Marshal, NodeError>>,
     stop: oneshot::Receiver<()>,
 ) -> Exit {
     let settings = runtime::Config::new().with_worker_threads(2).with_storage_directory(storage);
     runtime::Runner::new(settings).start(async move |context| {
-        let channels: [_; CHANNELS] = std::array::from_fn(|_| (network.clone(), network.clone()));
-        let started = stack::start(
-            context.child("node"),
-            stack,
-            channels,
-            network.clone(),
-            network.clone(),
-            |observer| observer,
-        )
-        .await;
+        let (channels, peers, network) = match net.open(&context) {
+            Ok(opened) => opened,
+            Err(error) => {
+                // Where nobody waits for it, nobody wants to know.
+                let _ = ready.send(Err(error));
+                return Exit::Stopped;
+            }
+        };
+        let mut started =
+            stack::start(context.child("node"), stack, channels, peers.clone(), peers).await;
+        started.actors.extend(network.map(|network| ("network", network)));
         // Where nobody waits any more, the stop below has come too.
         let _ = ready.send(Ok(started.marshal));
-        let ends = started.actors.into_iter().map(|(name, handle)| {
-            Box::pin(async move {
-                // How it ended does not matter: it must not.
-                let _ = handle.await;
-                name
-            })
-        });
-        match select(pin!(stop), select_all(ends)).await {
-            Either::Left(_) => {
-                if context.stop(0, Some(STOP_TIMEOUT)).await.is_err() {
-                    tracing::warn!("an actor did not stop in time and was cut off");
-                }
-                Exit::Stopped
-            }
-            Either::Right(((name, ..), _)) => Exit::Died(format!("its {name} actor ended")),
+        let exit = supervise(started.actors, stop).await;
+        if matches!(exit, Exit::Stopped) && context.stop(0, Some(STOP_TIMEOUT)).await.is_err() {
+            tracing::warn!("an actor did not stop in time and was cut off");
         }
+        exit
     })
+}
+
+/// Waits until it is told to stop, or for an actor to end, which none must.
+async fn supervise(actors: Vec<(&'static str, Handle<()>)>, stop: oneshot::Receiver<()>) -> Exit {
+    let ends = actors.into_iter().map(|(name, handle)| {
+        Box::pin(async move {
+            // How it ended does not matter: it must not.
+            let _ = handle.await;
+            name
+        })
+    });
+    match select(pin!(stop), select_all(ends)).await {
+        Either::Left(_) => Exit::Stopped,
+        Either::Right(((name, ..), _)) => Exit::Died(format!("its {name} actor ended")),
+    }
 }

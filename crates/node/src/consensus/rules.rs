@@ -14,15 +14,19 @@
 
 use super::{
     block::{Block, Ctx, Header, PROTOCOL_VERSION, to_account, to_hash},
+    committee::{Epochs, committee_hash},
     hot::Executed,
 };
 use crate::mempool::Candidate;
 use bytes::Bytes;
 use muster_ledger::{
-    BlockBuilder, BlockContext, BlockError, BlockOutcome, ExecuteError, Reject, State, Tx,
-    execute_block,
+    BlockBuilder, BlockContext, BlockError, BlockOutcome, Changes, ExecuteError, Reject, State, Tx,
+    execute_block, keys, stake::Views, view,
 };
-use muster_types::{Hash, Millis, TxId, codec::DecodeError};
+use muster_types::{
+    AccountId, Hash, Millis, TxId,
+    codec::{self, DecodeError},
+};
 use std::num::NonZero;
 
 /// How far a block's time may be ahead of a validator's clock before it withholds its vote.
@@ -50,7 +54,7 @@ pub enum BlockReject {
     /// A field of the header that follows from the parent or the context is something else.
     #[error("the block's {field} does not follow from its parent and round")]
     Inconsistent {
-        /// `parent`, `height`, `beacon`, `proposer` or `context`.
+        /// `parent`, `height`, `epoch`, `beacon`, `proposer` or `context`.
         field: &'static str,
     },
     /// Not later than the parent.
@@ -84,7 +88,7 @@ pub enum BlockReject {
     /// A commitment is not what executing the block gives.
     #[error("executing the block does not give its {field}")]
     Commitment {
-        /// `event root`, `state root` or `operations`.
+        /// `event root`, `state root`, `operations` or `validators`.
         field: &'static str,
     },
 }
@@ -123,8 +127,10 @@ pub fn next_beacon(parent_beacon: &Hash, parent: &Hash) -> Hash {
 }
 
 /// What the ledger is told about a block.
-pub(crate) fn block_context(header: &Header) -> BlockContext {
+pub(crate) fn block_context(header: &Header, context: &Ctx) -> BlockContext {
+    let views = Views { parent: context.parent.0.get(), own: context.round.view().get() };
     BlockContext {
+        views,
         height: header.height,
         now: header.time,
         beacon: header.beacon,
@@ -138,6 +144,7 @@ pub(crate) fn check_header(
     parent_digest: Hash,
     block: &Block,
     context: &Ctx,
+    epochs: Epochs,
 ) -> Result<(), BlockReject> {
     let header = &block.header;
     if header.version != PROTOCOL_VERSION {
@@ -151,6 +158,8 @@ pub(crate) fn check_header(
         ("context", block.context == *context),
         ("parent", header.parent == parent_digest && header.parent == to_hash(&context.parent.1)),
         ("height", parent.height.checked_add(1) == Some(header.height)),
+        ("epoch", header.epoch == epochs.of(header.height)),
+        ("epoch", header.epoch == context.round.epoch().get()),
         ("beacon", header.beacon == next_beacon(&parent.beacon, &parent_digest)),
         ("proposer", header.proposer == to_account(&context.leader)),
     ];
@@ -160,19 +169,48 @@ pub(crate) fn check_header(
     }
 }
 
+/// The validators who vote on the block after the one with these changes.
+pub(crate) fn validators_after(state: &dyn State, changes: &Changes) -> Vec<AccountId> {
+    match changes.0.get(&keys::VALIDATORS.key(&())) {
+        Some(Some(written)) => codec::decode(written, written.len())
+            .expect("invariant: what the ledger wrote can be read"),
+        Some(None) | None => view::validators(state),
+    }
+}
+
+/// What a block says about the validators of the next one, where they are these.
+pub(crate) fn handover(
+    epochs: Epochs,
+    height: u64,
+    validators: &[AccountId],
+) -> (Hash, Vec<AccountId>) {
+    let next = if epochs.is_last(height) { validators.to_vec() } else { Vec::new() };
+    (committee_hash(validators), next)
+}
+
 /// Executes a block; a transaction that is malformed or rejected makes the block invalid, and so
-/// do events other than its header's.
-pub(crate) fn execute(state: &dyn State, block: &Block) -> Result<Executed, BlockReject> {
+/// do events or validators other than its header's.
+pub(crate) fn execute(
+    state: &dyn State,
+    block: &Block,
+    epochs: Epochs,
+) -> Result<Executed, BlockReject> {
     let mut txs = Vec::with_capacity(block.body.len());
     for (index, bytes) in block.body.iter().enumerate() {
         let tx = Tx::decode(bytes).map_err(|source| BlockReject::Malformed { index, source })?;
         txs.push(tx);
     }
     let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let outcome = execute_block(state, block_context(&block.header), &txs, threads)
+    let outcome = execute_block(state, block_context(&block.header, &block.context), &txs, threads)
         .map_err(BlockReject::Ledger)?;
     if outcome.event_root != block.header.event_root {
         return Err(BlockReject::Commitment { field: "event root" });
+    }
+    let validators = validators_after(state, &outcome.changes);
+    if handover(epochs, block.header.height, &validators)
+        != (block.header.validators, block.next.to_vec())
+    {
+        return Err(BlockReject::Commitment { field: "validators" });
     }
     Ok(executed(txs, outcome))
 }
@@ -191,7 +229,26 @@ pub(crate) struct Assembled {
     /// The encoded transactions that are in it, in order.
     pub(crate) body: Vec<Bytes>,
     /// The candidates that the ledger rejected.
-    pub(crate) rejected: Vec<(TxId, Reject)>,
+    pub(crate) rejected: Vec<(TxId, Tx)>,
+    /// The validators who vote on the next block.
+    pub(crate) validators: Vec<AccountId>,
+}
+
+/// Of candidates that were rejected on a block that is not final, those that `state`, which is
+/// final, rejects too: that block may never be final, and then nothing is wrong with the others.
+pub(crate) fn rejected_for_good(
+    state: &dyn State,
+    context: BlockContext,
+    rejected: Vec<(TxId, Tx)>,
+) -> Vec<(TxId, Reject)> {
+    let Ok(mut block) = BlockBuilder::new(state, context) else { return Vec::new() };
+    let mut for_good = Vec::new();
+    for (id, tx) in rejected {
+        if let Err(reject) = block.push_verified(&tx) {
+            for_good.push((id, reject));
+        }
+    }
+    for_good
 }
 
 /// Executes the candidates, leaving out what the ledger rejects. Their signatures were checked
@@ -209,10 +266,11 @@ pub(crate) fn assemble(
                 txs.push(candidate.tx);
                 body.push(candidate.encoded);
             }
-            Err(reject) => rejected.push((candidate.id, reject)),
+            Err(_) => rejected.push((candidate.id, candidate.tx)),
         }
     }
     let outcome = block.finish();
     let event_root = outcome.event_root;
-    Ok(Assembled { executed: executed(txs, outcome), event_root, body, rejected })
+    let validators = validators_after(state, &outcome.changes);
+    Ok(Assembled { executed: executed(txs, outcome), event_root, body, rejected, validators })
 }

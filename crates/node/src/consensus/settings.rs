@@ -1,8 +1,8 @@
 //! The settings of the engine's parts: sizes, times, names on disk.
 
 use super::{
-    app::ConsensusScheme,
     block::{Block, Ctx},
+    committee::{Committees, Epochs},
     stack::StackConfig,
     store::StoreConfig,
 };
@@ -14,14 +14,16 @@ use commonware_consensus::{
         self,
         config::{Floor, ForwardPolicy, SkipPolicy},
         elector::RoundRobin,
+        scheme::ed25519::Scheme,
         types::Activity,
     },
     types::{Epoch, FixedEpocher, ViewDelta},
 };
-use commonware_cryptography::{
-    Digested, Digestible as _, Sha256, blake3::Digest, certificate::ConstantProvider, ed25519,
+use commonware_cryptography::{Digested, Sha256, blake3::Digest, ed25519};
+use commonware_glue::stateful::{
+    PruneConfig,
+    db::{SyncEngineConfig, p2p as state_p2p},
 };
-use commonware_glue::stateful::{PruneConfig, db::SyncEngineConfig};
 use commonware_p2p::{Blocker, Provider};
 use commonware_parallel::Sequential;
 use commonware_runtime::buffer::paged::CacheRef;
@@ -41,8 +43,6 @@ const PAGE: NonZeroU16 = NZU16!(4_084);
 const PAGES: NonZeroUsize = NZUsize!(2_048);
 /// Bytes of each journal's write and replay buffer.
 pub(super) const BUFFER: NonZeroUsize = NZUsize!(64 * 1024);
-/// One epoch for ever: validators do not change yet.
-pub(super) const EPOCH: NonZeroU64 = NonZeroU64::MAX;
 /// Items in each file of an archive.
 pub(super) const SECTION: NonZeroU64 = NZU64!(4_096);
 /// Views in each file of the blocks that are not known to be final. Files go as a whole, and a
@@ -61,9 +61,11 @@ pub(super) const PRUNE: PruneConfig = PruneConfig {
 };
 /// Messages that wait for an actor before it drops some.
 pub(super) const MAILBOX: NonZeroUsize = NZUsize!(1_024);
-/// Fetching state from peers: not used ([`super::store::NoStateSync`]).
+/// The most operations of the state's log that are asked for, and served, at a time.
+const FETCH_OPS: NonZeroU64 = NZU64!(1_024);
+/// Fetching the state from peers.
 pub(super) const SYNC: SyncEngineConfig = SyncEngineConfig {
-    fetch_batch_size: NZU64!(1_024),
+    fetch_batch_size: FETCH_OPS,
     apply_batch_size: NZU64!(4_096),
     max_outstanding_requests: NZUsize!(8),
 };
@@ -152,6 +154,30 @@ where
     }
 }
 
+/// Fetching the state from peers, and serving it.
+pub(super) fn state_resolver<P, B, DB>(
+    me: ed25519::PublicKey,
+    peer_provider: P,
+    blocker: B,
+) -> state_p2p::Config<ed25519::PublicKey, P, B, DB>
+where
+    P: Provider<PublicKey = ed25519::PublicKey>,
+    B: Blocker<PublicKey = ed25519::PublicKey>,
+{
+    state_p2p::Config {
+        peer_provider,
+        blocker,
+        database: None,
+        mailbox_size: MAILBOX,
+        me: Some(me),
+        fetch_timeout: NZDuration!(Duration::from_secs(2)),
+        fetch_retry_delay: Duration::from_millis(100),
+        max_serve_ops: FETCH_OPS,
+        priority_requests: false,
+        priority_responses: false,
+    }
+}
+
 /// Sending blocks to peers.
 pub(super) fn broadcast<P>(
     public_key: ed25519::PublicKey,
@@ -172,14 +198,14 @@ where
 }
 
 /// Keeping final blocks and telling them in order.
-pub(super) fn marshal<S: ConsensusScheme>(
-    stack: &StackConfig<S>,
-    start: Start<S, Digest, Digested<Block>>,
+pub(super) fn marshal(
+    stack: &StackConfig,
+    start: Start<Scheme, Digest, Digested<Block>>,
     page_cache: CacheRef,
-) -> marshal::Config<ConstantProvider<S, Epoch>, FixedEpocher, Sequential, Block, Digested<Block>> {
+) -> marshal::Config<Committees, FixedEpocher, Sequential, Block, Digested<Block>> {
     marshal::Config {
-        provider: ConstantProvider::new(stack.scheme.clone()),
-        epocher: FixedEpocher::new(EPOCH),
+        provider: stack.committees.clone(),
+        epocher: epocher(stack.epochs),
         start,
         partition_prefix: stack.prefix.clone(),
         mailbox_size: MAILBOX,
@@ -196,35 +222,56 @@ pub(super) fn marshal<S: ConsensusScheme>(
     }
 }
 
-/// Agreeing on blocks.
-pub(super) fn simplex_config<S, B, A, R, F>(
-    stack: &StackConfig<S>,
+/// Our epochs as the engine's.
+pub(super) const fn epocher(epochs: Epochs) -> FixedEpocher {
+    FixedEpocher::new(epochs.blocks())
+}
+
+/// What the engines of all epochs have in common.
+pub(super) struct EngineSettings {
+    /// Begins the names of their journals.
+    pub(super) prefix: String,
+    pub(super) leader_timeout: Duration,
+    pub(super) page_cache: CacheRef,
+}
+
+impl EngineSettings {
+    /// The name of an epoch's journal.
+    pub(super) fn partition(&self, epoch: u64) -> String {
+        format!("{}-simplex-{epoch}", self.prefix)
+    }
+}
+
+/// Agreeing on the blocks of an epoch.
+pub(super) fn simplex<B, A, R, F>(
+    settings: &EngineSettings,
+    scheme: Scheme,
+    epoch: Epoch,
+    floor: Floor<Scheme, Digest>,
     (blocker, automaton, relay, reporter): (B, A, R, F),
-    page_cache: CacheRef,
-) -> simplex::Config<S, RoundRobin<Sha256>, B, Digest, A, R, F, Sequential>
+) -> simplex::Config<Scheme, RoundRobin<Sha256>, B, Digest, A, R, F, Sequential>
 where
-    S: ConsensusScheme,
     B: Blocker<PublicKey = ed25519::PublicKey>,
     A: CertifiableAutomaton<Context = Ctx, Digest = Digest>,
     R: Relay,
-    F: Reporter<Activity = Activity<S, Digest>>,
+    F: Reporter<Activity = Activity<Scheme, Digest>>,
 {
-    let leader_timeout = stack.pace.leader_timeout;
+    let leader_timeout = settings.leader_timeout;
     simplex::Config {
-        scheme: stack.scheme.clone(),
+        scheme,
         elector: RoundRobin::default(),
         blocker,
         automaton,
         relay,
         reporter,
         strategy: Sequential,
-        partition: format!("{}-simplex", stack.prefix),
+        partition: settings.partition(epoch.get()),
         mailbox_size: MAILBOX,
-        epoch: Epoch::zero(),
-        floor: Floor::Genesis(stack.genesis.digest()),
+        epoch,
+        floor,
         replay_buffer: BUFFER,
         write_buffer: BUFFER,
-        page_cache,
+        page_cache: settings.page_cache.clone(),
         leader_timeout,
         certification_timeout: leader_timeout * 2,
         timeout_retry: Duration::from_secs(2),

@@ -1,47 +1,89 @@
-//! One validator's services, wired: generic over the runtime (tokio or the deterministic
-//! simulator), the network (none, authenticated, simulated) and the signature scheme.
+//! One node's services, wired: generic over the runtime (tokio or the deterministic simulator) and
+//! the network (none, authenticated, simulated).
 
 use super::{
     OnBlock,
-    app::{App, ConsensusScheme},
-    block::{Block, to_hash},
+    app::App,
+    block::{Block, to_digest, to_hash},
+    committee::{Committees, Epochs},
+    evidence::{self, Watch},
     hot::{Head, HotState},
     pace::{Pace, Paced},
+    resolver::{self, Resolver},
+    rotation::{Boundary, Entry, Rotation},
     settings::{
-        self, EPOCH, MAILBOX, PRUNE, SYNC, archive, page_cache, simplex_config, store_config,
+        self, EngineSettings, MAILBOX, PRUNE, SYNC, archive, epocher, page_cache, store_config,
     },
-    store::{FindHead, Ledger, LedgerConfig, NoStateSync},
+    store::{FindHead, Ledger, LedgerConfig},
+    trail::{self, Trail, Walk},
 };
-use crate::mempool::TxPool;
+use crate::{gossip, mempool::TxPool};
 use commonware_broadcast::buffered;
 use commonware_consensus::{
-    Reporter, Reporters,
+    Reporters,
     marshal::{
-        Update,
+        self,
         core::{Actor as MarshalActor, Mailbox as MarshalMailbox},
         resolver::p2p as marshal_resolver,
         standard::{Deferred, Standard},
     },
-    simplex::{self, types::Activity},
-    types::{FixedEpocher, Height},
+    simplex::{self, Floor, scheme::ed25519::Scheme},
+    types::Height,
 };
-use commonware_cryptography::{Digested, Digestible as _, blake3::Digest, ed25519};
-use commonware_glue::stateful::{self, Config as StatefulConfig, Stateful, SyncPlan};
-use commonware_p2p::{Blocker, Provider, Receiver, Sender};
+use commonware_cryptography::{
+    Digested, Digestible as _, blake3::Digest, certificate::Verifier as _, ed25519,
+};
+use commonware_glue::stateful::{Config as StatefulConfig, Stateful, SyncPlan};
+use commonware_p2p::{Blocker, Manager, Receiver, Sender, max_message_size, utils::mux::prefixed};
 use commonware_parallel::Sequential;
-use commonware_runtime::{Handle, Spawner};
-use commonware_storage::{Context as StorageContext, archive::immutable};
-use muster_ledger::Changes;
+use commonware_runtime::{Clock, Handle, Spawner, buffer::paged::CacheRef};
+use commonware_storage::{
+    Context as StorageContext,
+    archive::immutable,
+    metadata::{self, Metadata},
+};
+use commonware_utils::{ordered::Set, sequence::U64};
+use muster_ledger::{Changes, limits, view};
+use muster_types::{AccountId, SecretKey};
 use rand_core::CryptoRng;
-use std::{marker::PhantomData, sync::Arc};
+use std::sync::Arc;
+use tokio::sync::mpsc;
 
-/// Channels of the network that a validator needs.
-pub(crate) const CHANNELS: usize = 5;
+/// Channels of the network that a node needs: votes, certificates, fetches of certificates, fetches
+/// of blocks, blocks, transactions, ends of epochs, state.
+pub const CHANNELS: usize = 8;
 
-/// Settings of a validator.
-pub(crate) struct StackConfig<S> {
+/// The largest message that a node sends, in bytes.
+///
+/// # Panics
+/// Never: it is far less than a message may have.
+#[must_use]
+pub fn max_message_bytes() -> u32 {
+    let validators = u32::try_from(limits::VALIDATORS).expect("fits");
+    max_message_size(&[
+        prefixed(simplex::max_payload_size::<Scheme, Digest>(validators)),
+        marshal::max_payload_size::<Standard<Block>, Scheme>(validators, &()),
+        gossip::MAX_MESSAGE_BYTES,
+        trail::MAX_MESSAGE_BYTES,
+        resolver::MAX_MESSAGE_BYTES,
+    ])
+}
+
+/// Settings of a node.
+pub(crate) struct StackConfig {
     pub(crate) me: ed25519::PublicKey,
-    pub(crate) scheme: S,
+    /// The node's key, to report with.
+    pub(crate) key: SecretKey,
+    pub(crate) committees: Committees,
+    pub(crate) epochs: Epochs,
+    /// Peers beside the validators.
+    pub(crate) others: Set<ed25519::PublicKey>,
+    /// The validators of genesis.
+    pub(crate) validators: Vec<AccountId>,
+    /// Whether there are others.
+    pub(crate) among_others: bool,
+    /// Whether to fetch the state from peers where nothing is stored yet.
+    pub(crate) state_sync: bool,
     /// Begins the names of everything it stores.
     pub(crate) prefix: String,
     pub(crate) genesis: Arc<Block>,
@@ -54,38 +96,23 @@ pub(crate) struct StackConfig<S> {
     pub(crate) on_finalized: OnBlock,
 }
 
-/// A running validator.
-pub(crate) struct Stack<S: ConsensusScheme> {
-    pub(crate) marshal: MarshalMailbox<S, Standard<Block>>,
+/// A running node.
+pub(crate) struct Stack {
+    pub(crate) marshal: Marshal,
     /// The actors that must not end.
     pub(crate) actors: Vec<(&'static str, Handle<()>)>,
 }
 
-/// Logs what only a faulty validator does.
-#[derive(Clone)]
-struct Watch<S>(PhantomData<fn() -> S>);
+type Plan<E> = SyncPlan<E, Scheme, Standard<Block>>;
 
-impl<S: ConsensusScheme> Reporter for Watch<S> {
-    type Activity = Activity<S, Digest>;
+/// Under which the epoch without a vote is remembered.
+const SILENT: U64 = U64::new(0);
 
-    fn report(&mut self, activity: Self::Activity) -> commonware_actor::Feedback {
-        match activity {
-            Activity::ConflictingNotarize(_)
-            | Activity::ConflictingFinalize(_)
-            | Activity::NullifyFinalize(_) => {
-                tracing::warn!(?activity, "a validator contradicted itself");
-            }
-            _ => {}
-        }
-        commonware_actor::Feedback::Ok
-    }
-}
+/// What keeps the blocks.
+pub(crate) type Marshal = MarshalMailbox<Scheme, Standard<Block>>;
 
 /// Looks up final blocks in the archive.
-fn find_head<S: ConsensusScheme>(
-    marshal: MarshalMailbox<S, Standard<Block>>,
-    genesis: Arc<Block>,
-) -> FindHead {
+fn find_head(marshal: Marshal, genesis: Arc<Block>) -> FindHead {
     Arc::new(move |height| {
         let (marshal, genesis) = (marshal.clone(), genesis.clone());
         Box::pin(async move {
@@ -98,31 +125,155 @@ fn find_head<S: ConsensusScheme>(
     })
 }
 
-/// Starts a validator on `channels`: votes, certificates, fetches, backfill, blocks. `observe`
-/// wraps what is told about final blocks.
+/// Where the node takes up agreement: in the epoch of the block after its state's, on the block
+/// that the epoch builds on, or where the state came from peers, on the latest certified one.
+///
+/// # Panics
+/// If there is neither: the data directory is damaged.
+async fn entry(hot: &HotState, epochs: Epochs, find: &FindHead, marshal: &Marshal) -> Entry {
+    let (head, validators) = hot.read(|state, head| (*head, view::validators(state)));
+    let epoch = epochs.of(head.height.saturating_add(1));
+    let root = epochs.root(epoch);
+    let found = if head.height == root { Some(head) } else { find(root).await };
+    if let Some(found) = found {
+        let floor = Floor::Genesis(to_digest(found.digest));
+        return Entry { epoch, floor, validators };
+    }
+    for height in (root..=head.height).rev() {
+        if let Some(certificate) = marshal.get_finalization(Height::new(height)).await {
+            return Entry { epoch, floor: Floor::Finalized(certificate), validators };
+        }
+    }
+    panic!("neither block {root}, on which epoch {epoch} builds, nor any certificate is on disk");
+}
+
+/// Where nothing is stored yet, asks peers for the present: the epoch in which this node must not
+/// vote, and if it is to fetch the state, the block whose state that is. Both are remembered.
+async fn plan_sync<E, Tx, M>(
+    ctx: &E,
+    config: &StackConfig,
+    mut plan: Plan<E>,
+    trail: &mut Trail<Tx>,
+    peers: &M,
+) -> (Plan<E>, Option<u64>)
+where
+    E: Spawner + StorageContext + CryptoRng,
+    Tx: Sender<PublicKey = ed25519::PublicKey>,
+    M: Manager<PublicKey = ed25519::PublicKey>,
+{
+    let settings =
+        metadata::Config { partition: format!("{}-silent", config.prefix), codec_config: () };
+    let memory = Metadata::<_, U64, u64>::init(ctx.child("silent"), settings)
+        .await
+        .expect("the epoch without a vote cannot be read");
+    let silent = memory.get(&SILENT).copied();
+    if !config.among_others || !plan.may_sync() {
+        return (plan, silent);
+    }
+    loop {
+        let walk = Walk {
+            chain: &config.genesis.header.chain,
+            epochs: config.epochs,
+            committees: &config.committees,
+            genesis: &config.validators,
+            peers: peers.clone(),
+            others: &config.others,
+        };
+        match trail.walk(ctx.child("walk"), walk).await {
+            Some(floor) => {
+                let epoch = floor.round().epoch().get();
+                let silent = silent.map_or(epoch, |before| before.max(epoch));
+                let remembered = memory.put_sync(SILENT, silent).await;
+                drop(remembered.expect("the epoch without a vote cannot be written"));
+                if plan.should_sync(config.state_sync) {
+                    tracing::info!(epoch, "fetching the state from peers");
+                    plan = plan.set_floor(floor).await;
+                }
+                return (plan, Some(silent));
+            }
+            // Begun before, it must be ended, and that takes the validators of then.
+            None if plan.floor().is_some() => {
+                tracing::warn!("no peer answers: the state that was begun cannot be fetched yet");
+            }
+            None => return (plan, silent),
+        }
+    }
+}
+
+/// What builds and checks blocks; tells `boundaries` when an epoch has ended.
+fn app(config: &StackConfig, boundaries: mpsc::UnboundedSender<Boundary>) -> App {
+    App {
+        genesis: config.genesis.clone(),
+        epochs: config.epochs,
+        pool: config.pool.clone(),
+        on_applying: config.on_applying.clone(),
+        on_finalized: config.on_finalized.clone(),
+        boundaries,
+    }
+}
+
+fn ledger_config(config: &StackConfig, cache: CacheRef, find_head: FindHead) -> LedgerConfig {
+    LedgerConfig {
+        store: store_config(&config.prefix, cache),
+        hot: config.hot.clone(),
+        genesis: config.entries.clone(),
+        find_head,
+    }
+}
+
+/// Starts what goes on beside agreement: spreading transactions, and reporting contradictions,
+/// which the engines tell the [`Watch`].
+fn beside<E, B>(
+    ctx: &E,
+    config: &StackConfig,
+    transactions: (
+        impl Sender<PublicKey = ed25519::PublicKey>,
+        impl Receiver<PublicKey = ed25519::PublicKey>,
+    ),
+    blocker: B,
+) -> (Watch, [(&'static str, Handle<()>); 2])
+where
+    E: Spawner + Clock,
+    B: Blocker<PublicKey = ed25519::PublicKey> + Sync,
+{
+    let (pool, committees) = (config.pool.clone(), config.committees.clone());
+    let gossip = gossip::run(ctx.child("gossip"), pool, committees, transactions, blocker);
+    let (watch, found) = Watch::new(config.committees.clone());
+    let reporter = evidence::Reporter {
+        chain: config.genesis.header.chain,
+        key: config.key.clone(),
+        hot: config.hot.clone(),
+        pool: config.pool.clone(),
+    };
+    let actors = [
+        ("gossip", ctx.child("gossip").spawn(move |_| gossip)),
+        ("evidence", ctx.child("evidence").spawn(move |_| reporter.run(found))),
+    ];
+    (watch, actors)
+}
+
+/// Starts a node on `channels` (see [`CHANNELS`]).
 ///
 /// # Panics
 /// If storage fails: nothing sound can be done without it.
-pub(crate) async fn start<E, S, Tx, Rx, P, B, R>(
+pub(crate) async fn start<E, Tx, Rx, M, B>(
     ctx: E,
-    config: StackConfig<S>,
+    config: StackConfig,
     channels: [(Tx, Rx); CHANNELS],
-    peers: P,
+    peers: M,
     blocker: B,
-    observe: impl FnOnce(stateful::Mailbox<E, App<S>>) -> R,
-) -> Stack<S>
+) -> Stack
 where
     E: Spawner + StorageContext + CryptoRng,
-    S: ConsensusScheme,
     Tx: Sender<PublicKey = ed25519::PublicKey>,
     Rx: Receiver<PublicKey = ed25519::PublicKey>,
-    P: Provider<PublicKey = ed25519::PublicKey>,
+    M: Manager<PublicKey = ed25519::PublicKey>,
     B: Blocker<PublicKey = ed25519::PublicKey> + Sync,
-    R: Reporter<Activity = Update<Block>>,
 {
-    let [votes, certificates, fetches, backfill, broadcast] = channels;
+    let [votes, certificates, fetches, backfill, broadcast, transactions, ends, states] = channels;
     let prefix = &config.prefix;
     let cache = page_cache();
+    let (boundary_sender, boundaries) = mpsc::unbounded_channel();
 
     // Blocks: spread, fetched, kept.
     let resolver = marshal_resolver::init(
@@ -132,10 +283,10 @@ where
     );
     let (engine, buffer) = buffered::Engine::new(
         ctx.child("broadcast"),
-        settings::broadcast(config.me.clone(), peers),
+        settings::broadcast(config.me.clone(), peers.clone()),
     );
     let broadcast = engine.start(broadcast);
-    let limits = S::certificate_codec_config_unbounded();
+    let limits = Scheme::certificate_codec_config_unbounded();
     let finalizations = archive(prefix, "finalizations", cache.clone(), limits);
     let finalizations = immutable::Archive::init(ctx.child("finalizations"), finalizations)
         .await
@@ -144,7 +295,9 @@ where
     let blocks = immutable::Archive::init(ctx.child("blocks"), blocks)
         .await
         .expect("the archive of blocks cannot be opened");
+    let (mut trail, trail_actor) = Trail::start(&ctx, config.epochs, ends, blocker.clone());
     let plan = SyncPlan::init(ctx.child("plan"), prefix.clone()).await;
+    let (plan, silent) = plan_sync(&ctx, &config, plan, &mut trail, &peers).await;
     let genesis = Digested::precomputed(config.genesis.as_ref().clone(), config.genesis.digest());
     let start = plan.marshal_start(genesis);
     let (marshal_actor, marshal, floor) = MarshalActor::<_, Standard<Block>, _, _, _, _, _>::init(
@@ -155,28 +308,25 @@ where
     )
     .await;
 
+    trail.attach(marshal.clone());
+
     // The ledger.
-    let (state_actor, state) = Stateful::<_, App<S>, Standard<Block>, _, _>::new(
+    let (resolver_states, state_resolver) = Resolver::start(
+        ctx.child("states"),
+        settings::state_resolver(config.me.clone(), peers.clone(), blocker.clone()),
+        states,
+    );
+    let find = find_head(marshal.clone(), config.genesis.clone());
+    let (state_actor, state) = Stateful::<_, App, Standard<Block>, _, _>::new(
         ctx.child("stateful"),
         StatefulConfig {
-            application: App {
-                genesis: config.genesis.clone(),
-                pool: config.pool.clone(),
-                on_applying: config.on_applying.clone(),
-                on_finalized: config.on_finalized.clone(),
-                scheme: PhantomData,
-            },
-            db_config: LedgerConfig {
-                store: store_config(prefix, cache.clone()),
-                hot: config.hot.clone(),
-                genesis: config.entries.clone(),
-                find_head: find_head(marshal.clone(), config.genesis.clone()),
-            },
+            application: app(&config, boundary_sender),
+            db_config: ledger_config(&config, cache.clone(), find.clone()),
             provider: (),
             marshal: (marshal.clone(), floor),
             mailbox_size: MAILBOX,
             plan,
-            resolvers: NoStateSync,
+            resolvers: resolver_states,
             sync_config: SYNC,
             // The archives of blocks ignore this: only the state's log is pruned.
             prune_config: Some(PRUNE),
@@ -185,24 +335,42 @@ where
     );
     let paced = Paced { inner: state.clone(), pool: config.pool.clone(), pace: config.pace };
     let deferred =
-        Deferred::new(ctx.child("deferred"), paced, marshal.clone(), FixedEpocher::new(EPOCH));
-    let marshal_actor = marshal_actor.start(observe(state.clone()), buffer, resolver);
+        Deferred::new(ctx.child("deferred"), paced, marshal.clone(), epocher(config.epochs));
+    let marshal_actor = marshal_actor.start(state.clone(), buffer, resolver);
     let state_actor = state_actor.start();
     // Resolves once the state is read from disk.
     let _: Ledger<E> = state.subscribe_databases().await;
 
     // Agreement.
-    let reporter = Reporters::from((deferred.clone(), Watch::<S>(PhantomData)));
-    let engine = simplex::Engine::new(
-        ctx.child("simplex"),
-        simplex_config(&config, (blocker, deferred.clone(), deferred, reporter), cache),
-    )
-    .start(votes, certificates, fetches);
-    let actors = vec![
-        ("agreement", engine),
+    let entry = entry(&config.hot, config.epochs, &find, &marshal).await;
+    let (watch, beside) = beside(&ctx, &config, transactions, blocker.clone());
+    let rotation = Rotation {
+        context: ctx.child("agreement"),
+        epochs: config.epochs,
+        committees: config.committees,
+        peers,
+        others: config.others,
+        blocker,
+        automaton: deferred.clone(),
+        reporter: Reporters::from((deferred, watch)),
+        marshal: marshal.clone(),
+        engine: EngineSettings {
+            prefix: config.prefix,
+            leader_timeout: config.pace.leader_timeout,
+            page_cache: cache,
+        },
+        tracked: trail.tracked(),
+        silent,
+    };
+    let rotation = rotation.start(entry, boundaries, [votes, certificates, fetches]);
+    let mut actors = vec![
+        ("agreement", rotation),
         ("state", state_actor),
         ("archive", marshal_actor),
         ("broadcast", broadcast),
+        ("trail", trail_actor),
+        ("state resolver", state_resolver),
     ];
+    actors.extend(beside);
     Stack { marshal, actors }
 }

@@ -12,13 +12,9 @@
 use super::hot::{Executed, Head, HotState, Overlay, View};
 use bytes::Bytes;
 use commonware_codec::{Buf, EncodeSize, Error as CodecError, RangeCfg, Read, Write};
-use commonware_cryptography::{
-    Digest as DigestTrait,
-    blake3::{Blake3, Digest},
-};
+use commonware_cryptography::blake3::{Blake3, Digest};
 use commonware_glue::stateful::db::{
-    Anchor, AttachableResolverSet, Barrier, DatabaseSet, Merkleized as _, Shared, StateSyncSet,
-    SyncEngineConfig, TipUpdate, Unmerkleized as _,
+    Barrier, DatabaseSet, Merkleized as _, Shared, Unmerkleized as _,
 };
 use commonware_parallel::Sequential;
 use commonware_runtime::{BufMut, Spawner};
@@ -27,13 +23,13 @@ use commonware_storage::{
     mmr::{self, Location},
     qmdb::{
         Error as StoreError,
-        any::ordered::{Operation, Update},
+        any::ordered::{Operation, Update, variable as any_variable},
         current::{VariableConfig, ordered::variable},
         sync::Target,
     },
     translator::EightCap,
 };
-use commonware_utils::{NZU64, bitmap::Readable as _, channel::ring};
+use commonware_utils::{NZU64, bitmap::Readable as _};
 use futures::future::BoxFuture;
 use muster_ledger::{Changes, MemoryState, keys, rebuild_derived};
 use muster_types::Hash;
@@ -49,6 +45,8 @@ const LOAD_OPS: NonZeroU64 = NZU64!(1 << 12);
 /// The authenticated store.
 pub(crate) type Store<E> =
     variable::Db<mmr::Family, E, Digest, Record, Blake3, EightCap, 32, Sequential>;
+/// An operation of the store's log.
+pub(crate) type StoreOp = any_variable::Operation<mmr::Family, Digest, Record>;
 /// The store's settings.
 pub(crate) type StoreConfig = VariableConfig<EightCap, ((), ()), Sequential>;
 
@@ -242,6 +240,20 @@ impl<E: StorageContext + Spawner> Sealed<E> {
 }
 
 impl<E: StorageContext + Spawner> Ledger<E> {
+    /// An opened store, with the resident state filled from it.
+    ///
+    /// # Panics
+    /// If the store cannot be read or its block is missing: the data directory is damaged.
+    pub(crate) async fn open(config: LedgerConfig, store: Shared<Store<E>>) -> Self {
+        Self::load(&config, &store).await;
+        Self { store, hot: config.hot, genesis: config.genesis }
+    }
+
+    /// The store.
+    pub(crate) const fn store(&self) -> &Shared<Store<E>> {
+        &self.store
+    }
+
     /// Fills the resident state from an opened store.
     ///
     /// # Panics
@@ -288,8 +300,7 @@ impl<E: StorageContext + Spawner> DatabaseSet<E> for Ledger<E> {
         let store =
             <Shared<Store<E>> as DatabaseSet<E>>::init(context, config.store.clone(), expected)
                 .await;
-        Self::load(&config, &store).await;
-        Self { store, hot: config.hot, genesis: config.genesis }
+        Self::open(config, store).await
     }
 
     fn initial_sync_targets() -> Self::SyncTargets {
@@ -335,35 +346,5 @@ impl<E: StorageContext + Spawner> DatabaseSet<E> for Ledger<E> {
 
     async fn committed_targets(&self) -> Self::SyncTargets {
         DatabaseSet::<E>::committed_targets(&self.store).await
-    }
-}
-
-/// The resolver of a network in which nobody fetches state from peers: every validator executes
-/// every block. The engine asks for a resolver; this one is never used.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct NoStateSync;
-
-/// State sync was asked for.
-#[derive(Debug, thiserror::Error)]
-#[error("this build does not fetch state from peers: start from genesis")]
-pub(crate) struct StateSyncUnavailable;
-
-impl<E: StorageContext + Spawner> AttachableResolverSet<Ledger<E>> for NoStateSync {
-    async fn attach_databases(&self, _: Ledger<E>) {}
-}
-
-impl<E: StorageContext + Spawner> StateSyncSet<E, NoStateSync> for Ledger<E> {
-    type Error = StateSyncUnavailable;
-
-    async fn sync<D: DigestTrait>(
-        _: E,
-        _: Self::Config,
-        _: NoStateSync,
-        _: Anchor<D>,
-        _: Self::SyncTargets,
-        _: ring::Receiver<TipUpdate<D, Self::SyncTargets>>,
-        _: SyncEngineConfig,
-    ) -> Result<(Self, Anchor<D>), Self::Error> {
-        Err(StateSyncUnavailable)
     }
 }

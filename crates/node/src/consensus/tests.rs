@@ -5,11 +5,17 @@ mod network;
 mod node;
 mod rules;
 
-use super::{Config, FinalizedBlock, Pace};
+use super::{
+    CHANNELS, Config, FinalizedBlock, NetworkConfig, Pace, p2p,
+    wire::{Peers, Wire},
+};
 use crate::mempool::{PoolLimits, TxPool};
+use commonware_cryptography::ed25519::PublicKey;
+use commonware_p2p::authenticated::discovery;
+use commonware_runtime::deterministic::Context;
 use muster_ledger::{
     Action, Genesis, Params, State, Tx,
-    genesis::{Balance, PROTOCOL},
+    genesis::{Balance, EPOCH_BLOCKS, PROTOCOL},
     keys,
 };
 use muster_types::{AccountId, Amount, Asset, Envelope, Hash, Millis, SecretKey};
@@ -45,6 +51,7 @@ fn genesis() -> Genesis {
         validators: vec![validator().account()],
         balances: [(payer().account(), balance)].into(),
         stakes: Default::default(),
+        epoch_blocks: EPOCH_BLOCKS,
         params: Params::default(),
     }
 }
@@ -88,6 +95,8 @@ fn config(dir: &Path) -> (Config, TxPool, mpsc::UnboundedReceiver<FinalizedBlock
         dir: dir.to_owned(),
         key: validator(),
         genesis,
+        network: NetworkConfig::Alone,
+        state_sync: false,
         pool: pool.clone(),
         pace: Pace::default(),
         on_applying: Arc::new(|_| {}),
@@ -97,6 +106,16 @@ fn config(dir: &Path) -> (Config, TxPool, mpsc::UnboundedReceiver<FinalizedBlock
         }),
     };
     (config, pool, blocks)
+}
+
+type Sender = Wire<discovery::Sender<PublicKey, Context>>;
+type Receiver = Wire<discovery::Receiver<PublicKey>>;
+type Nobody = Peers<p2p::Oracle>;
+
+/// No network, in the simulator.
+fn alone() -> ([(Sender, Receiver); CHANNELS], (Nobody, Nobody)) {
+    let peers = Peers::alone();
+    (std::array::from_fn(|_| (Wire(None), Wire(None))), (peers.clone(), peers))
 }
 
 fn hash(byte: u8) -> Hash {

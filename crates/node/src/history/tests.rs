@@ -2,7 +2,8 @@ use super::*;
 use muster_ledger::{
     Action, BlockBuilder, BlockContext, Genesis, MemoryState, Params,
     event::Subject,
-    genesis::{Balance, PROTOCOL},
+    genesis::{Balance, EPOCH_BLOCKS, PROTOCOL},
+    stake::Views,
     view,
 };
 use muster_types::{AccountId, Asset, Envelope, EscrowId, SecretKey};
@@ -125,6 +126,7 @@ fn records_that_left_the_state_are_read_as_from_a_state() {
         name: "test".into(),
         time: Millis(1),
         protocol: PROTOCOL,
+        epoch_blocks: EPOCH_BLOCKS,
         validators: vec![me],
         balances: [(me, balance)].into(),
         stakes: [].into(),
@@ -142,8 +144,8 @@ fn records_that_left_the_state_are_read_as_from_a_state() {
     let history = open(&dir);
     let mut archived = Vec::new();
     for height in 1..=602u64 {
-        let context =
-            BlockContext { height, now: Millis(height * 1_000), beacon: hash(1), proposer: me };
+        let (now, views) = (Millis(height * 1_000), Views::default());
+        let context = BlockContext { height, now, beacon: hash(1), proposer: me, views };
         let mut block = BlockBuilder::new(&state, context).unwrap();
         for tx in txs.iter().filter(|_| height == 1) {
             block.push_verified(tx).unwrap();

@@ -1,6 +1,6 @@
 use super::{Shared, router};
 use crate::{
-    consensus::{self, Consensus, FinalizedBlock, Pace},
+    consensus::{self, Consensus, FinalizedBlock, NetworkConfig, Pace},
     history::History,
     mempool::{PoolLimits, TxPool},
     node::record,
@@ -12,7 +12,7 @@ use muster_api::{
 use muster_ledger::{
     Action, Genesis, Params, Tx,
     escrow::EscrowStatus,
-    genesis::{Balance, PROTOCOL},
+    genesis::{Balance, EPOCH_BLOCKS, PROTOCOL},
     job::{JobKind, JobSpec, Verification},
     market::{Mode, OrderStatus},
     provider::HostSpec,
@@ -49,6 +49,7 @@ fn genesis() -> Genesis {
         name: "test".into(),
         time: Millis(u64::try_from(now).unwrap()),
         protocol: PROTOCOL,
+        epoch_blocks: EPOCH_BLOCKS,
         validators: vec![key(VALIDATOR).account()],
         balances: [TENANT, PROVIDER].map(|byte| (key(byte).account(), balance)).into(),
         stakes: [].into(),
@@ -88,6 +89,8 @@ impl Served {
             dir: dir.join("consensus"),
             key: key(VALIDATOR),
             genesis: genesis.clone(),
+            network: NetworkConfig::Alone,
+            state_sync: false,
             pool: TxPool::new(genesis.id(), PoolLimits::default()),
             pace: Pace { heartbeat: Duration::from_millis(50), ..Pace::default() },
             on_applying: Arc::new(move |block: &FinalizedBlock| {

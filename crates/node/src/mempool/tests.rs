@@ -174,3 +174,58 @@ fn a_proposed_transaction_makes_no_work_until_its_height_passes_without_it() {
     finalize(&pool, 4, &[]);
     assert!(pool.has_work());
 }
+
+#[test]
+fn what_enters_here_is_spread_once_and_again_while_it_waits() {
+    let pool = pool();
+    let (own, from_validator, from_follower) = (tx(1, 0, 1), tx(2, 0, 1), tx(3, 0, 1));
+    let wires = |txs: &[&Tx]| -> Vec<Bytes> {
+        txs.iter().map(|tx| Bytes::copy_from_slice(tx.encoded().wire())).collect()
+    };
+    pool.submit(own.clone()).unwrap();
+    pool.receive(from_validator.clone(), Origin::Validator).unwrap();
+    pool.receive(from_follower.clone(), Origin::Here).unwrap();
+    // What is there already changes nothing.
+    pool.receive(own.clone(), Origin::Validator).unwrap();
+    assert_eq!(pool.take_fresh(usize::MAX, 1), wires(&[&own]));
+    assert_eq!(pool.take_fresh(usize::MAX, 9), wires(&[&from_follower]));
+    assert_eq!(pool.take_fresh(usize::MAX, 9), wires(&[]));
+    finalize(&pool, 1, &[own]);
+    pool.spread_again(9);
+    pool.spread_again(9);
+    assert_eq!(pool.take_fresh(usize::MAX, 9), wires(&[&from_follower]));
+    // Submitted here after all: its user wants it spread from here.
+    pool.submit(from_validator.clone()).unwrap();
+    assert_eq!(pool.take_fresh(usize::MAX, 9), wires(&[&from_validator]));
+    assert_eq!(pool.len(), 2);
+}
+
+#[test]
+fn a_message_of_what_is_spread_has_at_most_so_many_bytes() {
+    let pool = pool();
+    let txs = [tx(1, 0, 1), tx(2, 0, 1), tx(3, 0, 1)];
+    for tx in &txs {
+        pool.submit(tx.clone()).unwrap();
+    }
+    let bytes = txs[0].encoded().wire().len();
+    for _ in &txs {
+        assert_eq!(pool.take_fresh(2 * bytes - 1, 9).len(), 1);
+    }
+    assert!(pool.take_fresh(2 * bytes, 9).is_empty());
+}
+
+#[test]
+fn a_peer_is_at_fault_for_what_it_could_have_known() {
+    let pool = pool();
+    let mut forged = tx(1, 0, 1);
+    forged.auth = tx(1, 1, 1).auth;
+    let reject = pool.receive(forged, Origin::Validator).unwrap_err();
+    assert!(reject.is_fault(), "{reject}");
+    for nonce in 0..3 {
+        pool.receive(tx(1, nonce, 1), Origin::Validator).unwrap();
+    }
+    let reject = pool.receive(tx(1, 3, 1), Origin::Validator).unwrap_err();
+    assert!(!reject.is_fault(), "{reject}");
+    let reject = pool.receive(tx(1, 2, 0), Origin::Validator).unwrap_err();
+    assert!(!reject.is_fault(), "{reject}");
+}

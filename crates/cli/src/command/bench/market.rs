@@ -12,12 +12,11 @@
 //! The baseline of every time is one look-up in a `BTreeMap` with an entry for each host: the keys
 //! are hosts' ids, asked for in random order.
 //!
-//! What limits `clear_over_lookup`: a walk is by the price of a thread, and orders leave behind the
-//! hosts whose thread is cheap and whose memory is dear, so that these gather at its front. While
-//! what they ask is beyond [`Rules::look_ahead_slack_bps`] of what could follow, an order passes
-//! them: of a million hosts one for two threads and 4 GiB looks at as many as it may, with three
-//! times the slack at nine, and pays 2% more than now (of ten thousand hosts at 87 and nine, for
-//! 17% more).
+//! [`Rules::look_ahead_slack_bps`] decides about `clear_over_lookup`. A walk is by the price of a
+//! thread, and orders leave behind the hosts whose thread is cheap and whose memory is dear, so that
+//! these gather at its front. At its default, four times what could follow, a walk seldom goes on
+//! for that; at twice, an order of this mix passes some six hundred of them with a million hosts, and
+//! pays two per cent less.
 //!
 //! What limits `clear_growth` beside that: with a thousand hosts all of the book is in the
 //! processor's nearest caches, with a million each lease reads a host, its provider and its entries

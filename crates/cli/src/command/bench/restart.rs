@@ -10,13 +10,14 @@ use anyhow::Context as _;
 use muster_api::Client;
 use muster_ledger::{
     Action, Genesis, Params, State, Tx,
-    genesis::{Balance, PROTOCOL},
+    genesis::{Balance, EPOCH_BLOCKS, PROTOCOL},
     keys,
     market::Mode,
 };
 use muster_market::{Request, Terms};
 use muster_node::{
     Node, NodeConfig,
+    consensus::NetworkConfig,
     mempool::{PoolReject, Submission, TxOutcome, TxPool},
 };
 use muster_sandbox::{CompileLimits, Compiler};
@@ -152,6 +153,7 @@ impl Network {
             name: "muster-bench".to_owned(),
             time: Millis(u64::try_from(now)?),
             protocol: PROTOCOL,
+            epoch_blocks: EPOCH_BLOCKS,
             validators: vec![validator.account()],
             balances: (0..TENANTS).map(|index| (tenant(index).account(), balance)).collect(),
             stakes: BTreeMap::new(),
@@ -170,6 +172,8 @@ impl Network {
             http: any_port,
             fabric: any_port,
             compiler: Arc::new(compiler),
+            network: NetworkConfig::Alone,
+            state_sync: false,
         });
         Ok(node.await?)
     }

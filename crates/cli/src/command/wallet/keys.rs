@@ -24,7 +24,8 @@ const HOUR_MS: u64 = 3_600_000;
     A key acts by `--account`: muster wallet send --account $OWNER …")]
 pub(super) struct Grant {
     /// The other key's account: what `muster wallet new` printed for it.
-    key: AccountId,
+    #[arg(value_name = "KEY")]
+    delegate: AccountId,
     /// What it may do: transfer, bond, provider, serve, order, escrow, job, stake, vote, audit.
     #[arg(long, value_delimiter = ',', value_parser = scope, required = true)]
     scopes: Vec<Scope>,
@@ -57,7 +58,7 @@ impl Grant {
         })?;
         let expires = global.client()?.status().await?.now.after(Millis(length));
         let scopes = Scopes::from(self.scopes);
-        let Self { key, usd, mst, .. } = self;
+        let Self { delegate: key, usd, mst, .. } = self;
         act(global, printer, Action::KeyGrant { key, scopes, usd, mst, expires }).await
     }
 }
@@ -67,12 +68,13 @@ impl Grant {
 #[command(after_help = "Example:\n  muster wallet revoke $AGENT_KEY")]
 pub(super) struct Revoke {
     /// Which key.
-    key: AccountId,
+    #[arg(value_name = "KEY")]
+    delegate: AccountId,
 }
 
 impl Revoke {
     pub(super) async fn run(self, global: &Global, printer: &Printer) -> anyhow::Result<()> {
-        act(global, printer, Action::KeyRevoke { key: self.key }).await
+        act(global, printer, Action::KeyRevoke { key: self.delegate }).await
     }
 }
 

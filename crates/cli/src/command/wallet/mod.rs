@@ -33,7 +33,7 @@ enum WalletCommand {
     #[command(after_help = "Example:\n  muster wallet show --json | jq -r .usd")]
     Show {
         /// Another account than the key's.
-        account: Option<AccountId>,
+        of: Option<AccountId>,
     },
     /// Send money.
     #[command(after_help = "Example:\n  muster wallet send 2.50 usd $ACCOUNT")]
@@ -89,7 +89,7 @@ impl Wallet {
     pub(crate) async fn run(self, global: &Global, printer: &Printer) -> anyhow::Result<()> {
         match self.command {
             WalletCommand::New => new(global, printer),
-            WalletCommand::Show { account } => show(global, printer, account).await,
+            WalletCommand::Show { of } => show(global, printer, of).await,
             WalletCommand::Send { amount, asset, to } => {
                 act(global, printer, Action::Transfer { to, asset, amount }).await
             }
@@ -109,12 +109,8 @@ fn new(global: &Global, printer: &Printer) -> anyhow::Result<()> {
     })
 }
 
-async fn show(
-    global: &Global,
-    printer: &Printer,
-    account: Option<AccountId>,
-) -> anyhow::Result<()> {
-    let account = account.map_or_else(|| global.account(), Ok)?;
+async fn show(global: &Global, printer: &Printer, of: Option<AccountId>) -> anyhow::Result<()> {
+    let account = of.map_or_else(|| global.account(), Ok)?;
     let found = global.client()?.account(&account).await?;
     let exists = found.is_some();
     let state = found.unwrap_or_default();

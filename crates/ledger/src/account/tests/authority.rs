@@ -7,6 +7,10 @@ use crate::{
     job::{JobKind, JobSpec, Verification},
     keys,
     market::OrderChange,
+    stake::{
+        Equivocation,
+        equivocation::{Ballot, SignedBallot},
+    },
     tests::{
         World, nanos, usd,
         world::{START, STEP, hash, id, key, result, task},
@@ -121,7 +125,15 @@ fn actions(w: &World) -> Vec<(&'static str, Action)> {
             A::OrderUpdate { .. } => A::ReadyReject { lease },
             A::ReadyReject { .. } => A::LeaseDecline { lease },
             A::LeaseDecline { .. } => A::LeaseReclaim { lease },
-            A::LeaseReclaim { .. } => return None,
+            A::LeaseReclaim { .. } => A::SeatsSet { seats: Vec::new() },
+            A::SeatsSet { .. } => {
+                let nullify =
+                    SignedBallot { ballot: Ballot::Nullify, signature: Signature([0; 64]) };
+                let evidence =
+                    Equivocation { key: bob, epoch: 0, view: 1, first: nullify, second: nullify };
+                A::EquivocationReport { evidence: Box::new(evidence) }
+            }
+            A::EquivocationReport { .. } => return None,
         })
     };
     let mut all = Vec::new();
@@ -192,6 +204,8 @@ fn a_delegated_key_does_what_its_scopes_allow_and_nothing_else() {
         ("ReadyReject", &[Order]),
         ("LeaseDecline", &[Serve]),
         ("LeaseReclaim", &[Serve]),
+        ("SeatsSet", &[]),
+        ("EquivocationReport", &[Stake]),
     ];
     for scope in Scope::ALL {
         let mut w = World::new();

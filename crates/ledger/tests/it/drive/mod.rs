@@ -14,8 +14,9 @@ use crate::model::{Model, Phase, Sent, Signers, Verdict, lowest_unused, money};
 use muster_ledger::{
     Action, BlockBuilder, BlockContext, BlockOutcome, Event, Genesis, MemoryState, Params, Reject,
     Tx,
-    genesis::{Balance, PROTOCOL},
+    genesis::{Balance, EPOCH_BLOCKS, PROTOCOL},
     invariant, rebuild_derived,
+    stake::Views,
 };
 use muster_types::{
     AccountId, Amount, Asset, Auth, Envelope, Hash, LeaseId, Millis, Rate, SecretKey, codec,
@@ -272,6 +273,7 @@ impl Run {
             validators: keys[..VALIDATORS].iter().map(SecretKey::account).collect(),
             balances: keys.iter().map(|key| (key.account(), balance)).collect(),
             stakes: drive_stake::stakes(&keys[..VALIDATORS]),
+            epoch_blocks: EPOCH_BLOCKS,
             params: drive_stake::params(seed, params(seed)),
         };
         let mut state = MemoryState::default();
@@ -331,6 +333,7 @@ impl Run {
             now: Millis(self.model.now + step),
             beacon: Hash(std::array::from_fn(|_| u8::try_from(self.below(256)).unwrap())),
             proposer: drive_stake::proposer(&mut self.random, &self.model),
+            views: Views::default(),
         };
         self.block_now = context.now.0;
         let mut acts = self.openings(context.height);
@@ -481,6 +484,8 @@ impl Run {
 }
 
 /// How many kinds of actions are tried.
+/// [`Action::SeatsSet`] and [`Action::EquivocationReport`] are not among them: what they rest on,
+/// epochs and votes on blocks, is the node's.
 const KINDS: usize = 53;
 
 /// From so many actions on, everything in [`ENDS`] happens.

@@ -83,11 +83,15 @@ fn scopes_for(action: &Action) -> &'static [Scope] {
         | Action::Unstake { .. }
         | Action::UnstakeClaim { .. }
         | Action::RewardClaim { .. }
+        | Action::EquivocationReport { .. }
         | Action::ValidatorUnjail {} => &[Scope::Stake],
         Action::Propose { .. } | Action::Vote { .. } => &[Scope::Vote],
         Action::AttributeSign { .. } => &[Scope::Audit],
         Action::AttributeRevoke { .. } => &[Scope::Audit, Scope::Provider],
-        Action::KeyGrant { .. } | Action::KeyRevoke { .. } | Action::MultisigSet { .. } => &[],
+        Action::KeyGrant { .. }
+        | Action::KeyRevoke { .. }
+        | Action::MultisigSet { .. }
+        | Action::SeatsSet { .. } => &[],
     }
 }
 

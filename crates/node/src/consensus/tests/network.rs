@@ -1,41 +1,54 @@
 //! Four validators over the simulated network, wired as the one is.
 
 use super::{
-    super::{Config, prepare, stack},
+    super::{
+        CHANNELS, Config, Consensus, Head, NetworkConfig, P2p, Peer,
+        block::{Ctx, HEADER_BYTES},
+        engine_key, engine_validators, max_message_bytes,
+    },
     config, genesis, pay_as, payer, transfer, usd,
 };
-use crate::{
-    consensus::{Head, block::Block, hot::HotState},
-    mempool::{PoolLimits, TxOutcome, TxPool},
-};
+use crate::mempool::{PoolLimits, TxOutcome, TxPool};
+use bytes::Bytes;
+use commonware_codec::{DecodeExt as _, Encode as _, varint::UInt};
 use commonware_consensus::{
-    marshal::{self, standard::Standard},
-    simplex::{self, scheme::ed25519::Scheme},
+    simplex::{
+        scheme::ed25519::Scheme,
+        types::{Notarize, Proposal, Vote},
+    },
+    types::{Round, View},
 };
 use commonware_cryptography::{blake3::Digest, ed25519::PublicKey};
 use commonware_p2p::{
-    max_message_size,
+    Recipients, Sender as _,
     simulated::{self, Link, Network, Oracle},
 };
 use commonware_runtime::{Clock as _, Quota, Runner as _, Supervisor as _, deterministic::*};
 use commonware_utils::{NZU32, NZUsize, probability};
-use muster_ledger::Genesis;
-use muster_types::{Amount, Envelope, SecretKey};
+use muster_ledger::{
+    Action, Genesis,
+    genesis::Balance,
+    stake::{ValidatorStatus, equivocation::vote_namespace},
+    view,
+};
+use muster_types::{AccountId, Amount, Envelope, Millis, SecretKey};
 use std::{
     collections::BTreeMap,
+    net::SocketAddr,
     path::Path,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 const VALIDATORS: u8 = 4;
+/// What each validator stakes: enough for one vote.
+const STAKE: Amount = Amount::from_units(1_500);
 
-/// Digest and state root by height, as one validator was told them.
+/// Digest and state root by height, as one node was told them.
 type Told = Arc<Mutex<BTreeMap<u64, Head>>>;
 
 struct Validator {
-    pool: TxPool,
-    hot: Arc<HotState>,
+    node: Consensus,
     told: Told,
 }
 
@@ -44,80 +57,125 @@ fn key(index: u8) -> SecretKey {
 }
 
 fn four() -> Genesis {
-    Genesis { validators: (0..VALIDATORS).map(|index| key(index).account()).collect(), ..genesis() }
+    let mut genesis = Genesis {
+        validators: (0..VALIDATORS).map(|index| key(index).account()).collect(),
+        stakes: (0..VALIDATORS).map(|index| (key(index).account(), STAKE)).collect(),
+        epoch_blocks: 8,
+        ..genesis()
+    };
+    for index in 0..=VALIDATORS {
+        let balance = Balance { usd: Amount::from_units(10), mst: STAKE };
+        genesis.balances.insert(key(index).account(), balance);
+    }
+    genesis
 }
 
-async fn network(context: &Context) -> Oracle<PublicKey, Context> {
-    let largest = [
-        simplex::max_payload_size::<Scheme, Digest>(u32::from(VALIDATORS)),
-        marshal::max_payload_size::<Standard<Block>, Scheme>(u32::from(VALIDATORS), &()),
-    ];
+fn public(index: u8) -> PublicKey {
+    key(index).account().as_bytes().try_into().unwrap()
+}
+
+/// The simulated network of `nodes` nodes, all linked to each other.
+async fn network(context: &Context, nodes: u8) -> Oracle<PublicKey, Context> {
     let settings = simulated::Config {
-        max_size: max_message_size(&largest),
-        max_peers_per_set: NZUsize!(4),
+        max_size: max_message_bytes(),
+        max_peers_per_set: NZUsize!(8),
         disconnect_on_block: true,
-        tracked_peer_sets: NZUsize!(1),
+        tracked_peer_sets: NZUsize!(2),
     };
-    let peers: Vec<PublicKey> =
-        (0..VALIDATORS).map(|index| key(index).account().as_bytes().try_into().unwrap()).collect();
-    let (network, oracle) =
-        Network::new_with_peers(context.child("network"), settings, peers.clone()).await;
+    let (network, oracle) = Network::new(context.child("network"), settings);
     network.start();
     let link = Link {
         latency: Duration::from_millis(10),
         jitter: Duration::from_millis(3),
         success_rate: probability!(1.0),
     };
-    for from in &peers {
-        for to in peers.iter().filter(|to| *to != from) {
-            oracle.add_link(from.clone(), to.clone(), link.clone()).await.unwrap();
+    for from in 0..nodes {
+        for to in (0..nodes).filter(|to| *to != from) {
+            oracle.add_link(public(from), public(to), link.clone()).await.unwrap();
         }
     }
     oracle
 }
 
 async fn start(context: &Context, oracle: &Oracle<PublicKey, Context>, index: u8) -> Validator {
+    start_with(context, oracle, index, false).await
+}
+
+async fn start_with(
+    context: &Context,
+    oracle: &Oracle<PublicKey, Context>,
+    index: u8,
+    state_sync: bool,
+) -> Validator {
     let told = Told::default();
     let (note, genesis) = (told.clone(), four());
     let (base, ..) = config(Path::new("unused: the simulator stores in memory"));
-    let pool = TxPool::new(genesis.id(), PoolLimits::default());
+    let address = SocketAddr::from(([127, 0, 0, 1], 0));
+    let follower = Peer { key: key(VALIDATORS).account(), address: None };
     let config = Config {
         key: key(index),
+        state_sync,
+        network: NetworkConfig::P2p(P2p {
+            listen: address,
+            external: address.into(),
+            peers: vec![follower],
+        }),
+        pool: TxPool::new(genesis.id(), PoolLimits::default()),
         genesis,
-        pool: pool.clone(),
         on_finalized: Arc::new(move |block| {
             let head = Head::of(&block.header, block.digest);
             assert_eq!(note.lock().unwrap().insert(head.height, head), None, "told twice");
         }),
         ..base
     };
-    let mut settings = prepare(&config).unwrap();
-    settings.prefix = format!("validator-{index}");
-    let (me, hot) = (settings.me.clone(), settings.hot.clone());
     let quota = Quota::per_second(NZU32!(10_000));
+    let control = oracle.control(public(index));
     let mut channels = Vec::new();
-    for channel in 0..stack::CHANNELS {
+    for channel in 0..CHANNELS {
         let channel = u64::try_from(channel).unwrap();
-        channels.push(oracle.control(me.clone()).register(channel, quota).await.unwrap());
+        channels.push(control.register(channel, quota).await.unwrap());
     }
     let Ok(channels) = channels.try_into() else { panic!("as many as asked for") };
-    let (peers, blocker) = (oracle.manager(), oracle.control(me));
-    let child = context.child("validator").with_attribute("index", index);
-    stack::start(child, settings, channels, peers, blocker, |state| state).await;
-    Validator { pool, hot, told }
+    let child = context.child("node").with_attribute("index", index);
+    let prefix = format!("node-{index}");
+    let network = (oracle.manager(), control);
+    let node = Consensus::host(child, &config, &prefix, channels, network).await.unwrap();
+    Validator { node, told }
 }
 
 /// Pays 1 through one validator and waits until it is final there.
 async fn pay_through(validator: &Validator, nonce: u64) {
     let tx = pay_as(&payer(), nonce, transfer(1)).envelope;
     let tx = Envelope { chain: four().id(), ..tx }.sign(&payer());
-    let outcome = validator.pool.submit(tx).unwrap().outcome.await.unwrap();
+    let outcome = validator.node.pool().submit(tx).unwrap().outcome.await.unwrap();
     assert!(matches!(outcome, TxOutcome::Final { .. }), "{outcome:?}");
+}
+
+/// Has a node's owner do something, and waits until it is final there.
+async fn act(node: &Validator, key: &SecretKey, nonce: u64, action: Action) {
+    let envelope = Envelope {
+        chain: four().id(),
+        signer: key.account(),
+        nonce,
+        max_fee: Amount::from_units(1),
+        expires: Millis::MAX,
+        action,
+    };
+    let outcome = node.node.pool().submit(envelope.sign(key)).unwrap().outcome.await.unwrap();
+    assert!(matches!(outcome, TxOutcome::Final { .. }), "{outcome:?}");
+}
+
+/// Waits until the validators of a node's state are as wanted.
+async fn validators(node: &Validator, wanted: impl Fn(&[AccountId]) -> bool) {
+    let mut heads = node.node.heads();
+    while !node.node.read(|state, _| wanted(&view::validators(state))) {
+        heads.changed().await.unwrap();
+    }
 }
 
 /// Waits until a validator's state is that of `height`.
 async fn reach(validator: &Validator, height: u64) {
-    let mut heads = validator.hot.heads();
+    let mut heads = validator.node.heads();
     heads.wait_for(|head| head.height >= height).await.unwrap();
 }
 
@@ -130,13 +188,13 @@ fn assert_agree(validators: &[Validator], up_to: u64) {
 }
 
 fn paid(validator: &Validator) -> Amount {
-    validator.hot.read(|state, _| usd(state, super::payee()))
+    validator.node.read(|state, _| usd(state, super::payee()))
 }
 
 #[test]
 fn four_validators_agree_on_every_block() {
     Runner::seeded(3).start(async move |context: Context| {
-        let oracle = network(&context).await;
+        let oracle = network(&context, VALIDATORS).await;
         let mut validators = Vec::new();
         for index in 0..VALIDATORS {
             validators.push(start(&context, &oracle, index).await);
@@ -145,7 +203,7 @@ fn four_validators_agree_on_every_block() {
             let through = usize::try_from(nonce).unwrap() % validators.len();
             pay_through(&validators[through], nonce).await;
         }
-        let height = validators[3].hot.head().height;
+        let height = validators[3].node.head().height;
         for validator in &validators {
             reach(validator, height).await;
             assert_eq!(paid(validator), Amount::from_nanos(8));
@@ -157,7 +215,7 @@ fn four_validators_agree_on_every_block() {
 #[test]
 fn three_of_four_go_on_and_the_late_one_catches_up() {
     Runner::seeded(5).start(async move |context: Context| {
-        let oracle = network(&context).await;
+        let oracle = network(&context, VALIDATORS).await;
         let mut validators = Vec::new();
         for index in 0..VALIDATORS - 1 {
             validators.push(start(&context, &oracle, index).await);
@@ -167,12 +225,165 @@ fn three_of_four_go_on_and_the_late_one_catches_up() {
         }
         validators.push(start(&context, &oracle, VALIDATORS - 1).await);
         pay_through(&validators[0], 6).await;
-        let height = validators[0].hot.head().height;
+        let height = validators[0].node.head().height;
         for validator in &validators {
             reach(validator, height).await;
             assert_eq!(paid(validator), Amount::from_nanos(7));
         }
         assert_agree(&validators, height);
         context.sleep(Duration::from_millis(1)).await;
+    });
+}
+
+#[test]
+fn an_engine_follows_another_over_the_epochs_and_a_node_without_a_vote_follows_them() {
+    Runner::seeded(9).start(async move |context: Context| {
+        let oracle = network(&context, VALIDATORS + 1).await;
+        let mut nodes = Vec::new();
+        for index in 0..=VALIDATORS {
+            nodes.push(start(&context, &oracle, index).await);
+        }
+        // What enters at the node without a vote reaches those who have one.
+        let follower = usize::from(VALIDATORS);
+        pay_through(&nodes[follower], 0).await;
+        reach(&nodes[follower], 35).await;
+        pay_through(&nodes[follower], 1).await;
+        let height = nodes[follower].node.head().height;
+        for node in &nodes {
+            reach(node, height).await;
+            assert_eq!(paid(node), Amount::from_nanos(2));
+        }
+        assert_agree(&nodes, height);
+        let block = nodes[0].node.block(35).await.unwrap().unwrap();
+        assert_eq!((block.header.epoch, block.header.height), (4, 35));
+        assert_ne!(block.header.proposer, key(VALIDATORS).account());
+    });
+}
+
+#[test]
+fn a_node_that_was_away_for_epochs_catches_up_by_blocks() {
+    Runner::seeded(11).start(async move |context: Context| {
+        let oracle = network(&context, VALIDATORS).await;
+        let mut nodes = Vec::new();
+        for index in 0..VALIDATORS - 1 {
+            nodes.push(start(&context, &oracle, index).await);
+        }
+        reach(&nodes[0], 30).await;
+        nodes.push(start(&context, &oracle, VALIDATORS - 1).await);
+        for node in &nodes {
+            reach(node, 40).await;
+        }
+        assert_agree(&nodes, 40);
+    });
+}
+
+#[test]
+fn a_new_node_fetches_the_state_instead_of_every_block_and_goes_on_from_there() {
+    Runner::seeded(13).start(async move |context: Context| {
+        let oracle = network(&context, VALIDATORS + 1).await;
+        let mut nodes = Vec::new();
+        for index in 0..VALIDATORS {
+            // On a new chain nobody has a state to fetch.
+            nodes.push(start_with(&context, &oracle, index, true).await);
+        }
+        for nonce in 0..5 {
+            pay_through(&nodes[usize::try_from(nonce).unwrap() % 4], nonce).await;
+        }
+        reach(&nodes[0], 37).await;
+        let follower = start_with(&context, &oracle, VALIDATORS, true).await;
+        let from = follower.node.head().height;
+        assert!(from >= 30, "begins at {from}");
+        assert_eq!(paid(&follower), Amount::from_nanos(5));
+        pay_through(&follower, 5).await;
+        reach(&follower, 50).await;
+        assert_eq!(paid(&follower), Amount::from_nanos(6));
+        let first = *follower.told.lock().unwrap().first_key_value().unwrap().0;
+        assert!(first > 30, "was told block {first}");
+        reach(&nodes[1], 50).await;
+        let told = follower.told.lock().unwrap();
+        let others = nodes[1].told.lock().unwrap();
+        assert!(
+            told.iter().filter(|(height, _)| **height <= 50).all(|(at, head)| others[at] == *head)
+        );
+    });
+}
+
+#[test]
+fn validators_join_and_leave_at_the_ends_of_epochs_while_blocks_go_on() {
+    Runner::seeded(17).start(async move |context: Context| {
+        let oracle = network(&context, VALIDATORS + 1).await;
+        let mut nodes = Vec::new();
+        for index in 0..=VALIDATORS {
+            nodes.push(start(&context, &oracle, index).await);
+        }
+        let (joiner, leaver) = (key(VALIDATORS), key(0));
+        let joins = &nodes[usize::from(VALIDATORS)];
+        act(joins, &joiner, 0, Action::ValidatorSet { commission_bps: 0 }).await;
+        act(joins, &joiner, 1, Action::StakeAdd { amount: STAKE }).await;
+        validators(joins, |now| now.len() == 5 && now.contains(&joiner.account())).await;
+        // It makes blocks, which the others accept.
+        let mut height = joins.node.head().height;
+        loop {
+            height += 1;
+            reach(&nodes[1], height).await;
+            let block = nodes[1].node.block(height).await.unwrap().unwrap();
+            if block.header.proposer == joiner.account() {
+                break;
+            }
+        }
+        let all = Action::Unstake { validator: leaver.account(), amount: STAKE };
+        act(&nodes[0], &leaver, 0, all).await;
+        validators(&nodes[0], |now| now.len() == 4 && !now.contains(&leaver.account())).await;
+        // It follows on, and what enters there still gets into blocks.
+        pay_through(&nodes[0], 0).await;
+        let height = nodes[0].node.head().height;
+        for node in &nodes {
+            reach(node, height).await;
+            assert_eq!(paid(node), Amount::from_nanos(1));
+        }
+        assert_agree(&nodes, height);
+    });
+}
+
+#[test]
+fn a_validator_that_contradicts_itself_is_slashed_and_loses_its_vote() {
+    Runner::seeded(19).start(async move |context: Context| {
+        let oracle = network(&context, VALIDATORS).await;
+        let mut nodes = Vec::new();
+        for index in 0..VALIDATORS - 1 {
+            nodes.push(start(&context, &oracle, index).await);
+        }
+        let liar = key(VALIDATORS - 1);
+        let quota = Quota::per_second(NZU32!(10_000));
+        let control = oracle.control(public(VALIDATORS - 1));
+        let (mut votes, _receiver) = control.register(0, quota).await.unwrap();
+        let committee = engine_validators(&four().validators).unwrap();
+        let namespace = vote_namespace(&four().id());
+        let scheme = Scheme::signer(&namespace, committee, engine_key(&liar)).unwrap();
+        let record = || nodes[0].node.read(|state, _| view::validator(state, &liar.account()));
+        // Two votes in each of the next views, until somebody has seen both.
+        while record().is_some_and(|found| found.status == ValidatorStatus::Active) {
+            let height = nodes[0].node.head().height;
+            let block = nodes[0].node.block(height).await.unwrap().unwrap();
+            let parent = Ctx::decode(Bytes::from(block.preimage).slice(HEADER_BYTES..)).unwrap();
+            for ahead in 1..4 {
+                let round =
+                    Round::new(parent.round.epoch(), View::new(parent.round.view().get() + ahead));
+                for payload in [1, 2] {
+                    let proposal =
+                        Proposal::new(round, parent.round.view(), Digest::from([payload; 32]));
+                    let vote = Vote::Notarize(Notarize::sign(&scheme, proposal).unwrap());
+                    let epoch = UInt(round.epoch().get()).encode();
+                    let message = Bytes::from([&epoch[..], &vote.encode()[..]].concat());
+                    votes.send(Recipients::All, message, true);
+                }
+            }
+            context.sleep(Duration::from_millis(200)).await;
+        }
+        let found = record().unwrap();
+        assert!(matches!(found.status, ValidatorStatus::Jailed { .. }), "{found:?}");
+        assert!(!found.slashed.is_zero() && found.own < STAKE, "{found:?}");
+        validators(&nodes[0], |now| now.len() == 3 && !now.contains(&liar.account())).await;
+        pay_through(&nodes[0], 0).await;
     });
 }

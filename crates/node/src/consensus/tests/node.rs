@@ -1,8 +1,6 @@
 use super::{
-    super::{
-        Consensus, NodeError, OnBlock, digest_of, prepare, rules::MAX_STEP, solo::Solo, stack,
-    },
-    FUNDS, config, paid, pay, pay_as, payer, stranger, transfer, usd, validator,
+    super::{Consensus, NodeError, OnBlock, digest_of, rules::MAX_STEP},
+    FUNDS, alone, config, paid, pay, pay_as, payer, stranger, transfer, usd, validator,
 };
 use crate::mempool::{PoolLimits, TxOutcome, TxPool};
 use commonware_runtime::{
@@ -221,7 +219,7 @@ async fn settings_that_do_not_fit_are_refused_with_the_reason() {
         error.to_string()
     };
     let other_key = start(|config| config.key = SecretKey::from_seed([9; 32])).await;
-    assert!(other_key.contains("key is not one of its validators"), "{other_key}");
+    assert!(other_key.contains("must be its only validator"), "{other_key}");
     let pool = start(|config| config.pool = TxPool::new(Hash::ZERO, PoolLimits::default()));
     let pool = pool.await;
     assert!(pool.contains("another chain"), "{pool}");
@@ -242,13 +240,9 @@ fn simulate(
     let dir = TempDir::new().unwrap();
     let (config, pool, mut blocks) = config(dir.path());
     runner.start_and_recover(async move |context: deterministic::Context| {
-        let stack = prepare(&config).unwrap();
-        let network = Solo::new([stack.me.clone()].try_into().unwrap());
-        let hot = stack.hot.clone();
-        let channels = std::array::from_fn(|_| (network.clone(), network.clone()));
-        let (peers, blocker) = (network.clone(), network);
+        let (channels, network) = alone();
         let child = context.child("node");
-        let stack = stack::start(child, stack, channels, peers, blocker, |state| state).await;
+        let node = Consensus::host(child, &config, "node", channels, network).await.unwrap();
         for nonce in payments {
             let submission = pool.submit(pay(nonce, 1)).unwrap();
             let outcome = submission.outcome.await.unwrap();
@@ -260,8 +254,7 @@ fn simulate(
             assert!(last == 0 || block.header.height == last + 1);
             last = block.header.height;
         }
-        drop(stack);
-        let (head, paid) = hot.read(|state, head| (*head, paid(state)));
+        let (head, paid) = node.read(|state, head| (*head, paid(state)));
         (head.height, head.digest, head.state_root, paid)
     })
 }
@@ -290,12 +283,9 @@ fn transactions_of_a_block_share_it() {
     let dir = TempDir::new().unwrap();
     let (config, pool, _blocks) = config(dir.path());
     deterministic::Runner::seeded(1).start(async move |context: deterministic::Context| {
-        let stack = prepare(&config).unwrap();
-        let network = Solo::new([stack.me.clone()].try_into().unwrap());
-        let channels = std::array::from_fn(|_| (network.clone(), network.clone()));
+        let (channels, network) = alone();
         let child = context.child("node");
-        let _stack =
-            stack::start(child, stack, channels, network.clone(), network, |state| state).await;
+        let _node = Consensus::host(child, &config, "node", channels, network).await.unwrap();
         let submissions: Vec<_> =
             (0..50).map(|nonce| pool.submit(pay(nonce, 1)).unwrap()).collect();
         let start = context.current();

@@ -1,11 +1,15 @@
 use super::{
     super::{
         MAX_BLOCK_BYTES, MAX_BLOCK_TXS, PROTOCOL_VERSION,
-        block::{Block, HEADER_BYTES, Header, encoded_id, preimage, to_digest, to_hash},
-        body_root, digest_of, engine_key,
+        block::{
+            Block, HEADER_BYTES, Header, encoded_id, preimage, to_account, to_digest, to_hash,
+        },
+        body_root,
+        committee::{Epochs, committee_hash},
+        digest_of, engine_key, engine_validators,
         rules::{
             Assembled, BlockReject, MAX_DRIFT, MAX_STEP, assemble, block_context, check_header,
-            check_time, clock_wait, execute, next_beacon, next_time,
+            check_time, clock_wait, execute, handover, next_beacon, next_time, rejected_for_good,
         },
         store::Ledger,
     },
@@ -29,7 +33,7 @@ use std::sync::Arc;
 fn root_block() -> Block {
     let empty = <Ledger<Tokio> as DatabaseSet<Tokio>>::initial_sync_targets();
     let leader = engine_key(&validator()).public_key();
-    Block::genesis(genesis().id(), Millis(1_000), leader, &empty)
+    Block::genesis(genesis().id(), Millis(1_000), leader, &genesis().validators, &empty)
 }
 
 fn first_state() -> MemoryState {
@@ -56,13 +60,67 @@ fn child(txs: &[Tx]) -> Block {
     let ids: Vec<_> = txs.iter().map(Tx::id).collect();
     block.header.body_root = body_root(&ids);
     let state = first_state();
-    let mut builder = BlockBuilder::new(&state, block_context(&block.header)).unwrap();
+    let mut builder =
+        BlockBuilder::new(&state, block_context(&block.header, &block.context)).unwrap();
     for tx in txs {
         // What the ledger rejects causes no events.
         let _ = builder.push_verified(tx);
     }
     block.header.event_root = builder.finish().event_root;
     block
+}
+
+const EPOCHS: Epochs = Epochs::new(1_000);
+
+#[test]
+fn a_rejection_on_a_block_that_is_not_final_counts_where_the_final_state_agrees() {
+    let (good, poor) = (pay(0, 5), pay_as(&stranger(), 0, transfer(1)));
+    let candidates = [&good, &poor].map(|tx| (tx.id(), tx.clone())).to_vec();
+    let empty = child(&[]);
+    let context = block_context(&empty.header, &empty.context);
+    let gone = rejected_for_good(&first_state(), context, candidates);
+    assert_eq!(gone, [(poor.id(), Reject::NoAccount)]);
+}
+
+#[test]
+fn the_last_block_of_an_epoch_names_the_next_validators_and_no_other_does() {
+    let epochs = Epochs::new(4);
+    let validators = vec![validator().account()];
+    // (height, epoch, last)
+    let table = [(0, 0, false), (2, 0, false), (3, 0, true), (4, 1, false), (7, 1, true)];
+    for (height, epoch, last) in table {
+        assert_eq!((epochs.of(height), epochs.is_last(height)), (epoch, last), "{height}");
+        let (committed, next) = handover(epochs, height, &validators);
+        assert_eq!(committed, committee_hash(&validators));
+        assert_eq!(next, if last { validators.clone() } else { Vec::new() });
+    }
+    assert_eq!([0, 1, 2].map(|epoch| epochs.root(epoch)), [0, 3, 7]);
+
+    // A block that does not hand over as it must is refused.
+    let good = child(&[]);
+    assert!(execute(&first_state(), &good, EPOCHS).is_ok());
+    let mut silent = good.clone();
+    silent.header.height = 1;
+    let mut other = good.clone();
+    other.header.validators = committee_hash(&[payee()]);
+    let mut early = good;
+    early.next = Arc::new(validators);
+    for block in [other, early] {
+        let reject = execute(&first_state(), &block, EPOCHS).unwrap_err();
+        assert_eq!(reject, BlockReject::Commitment { field: "validators" });
+    }
+    let last = Epochs::new(2);
+    let reject = execute(&first_state(), &silent, last).unwrap_err();
+    assert_eq!(reject, BlockReject::Commitment { field: "validators" });
+}
+
+#[test]
+fn the_engine_orders_validators_as_the_ledger_does() {
+    let mut accounts: Vec<_> =
+        (0..32).map(|seed| muster_types::SecretKey::from_seed([seed; 32]).account()).collect();
+    accounts.sort_unstable();
+    let engine = engine_validators(&accounts).unwrap();
+    assert!(engine.iter().map(to_account).eq(accounts));
 }
 
 fn candidates(txs: &[Tx]) -> Vec<Candidate> {
@@ -132,7 +190,8 @@ fn a_vote_waits_until_the_clock_is_near_the_blocks_time() {
 #[test]
 fn every_field_of_the_header_that_follows_from_the_parent_is_checked() {
     type Damage = fn(&mut Block);
-    let table: [(&str, Damage); 8] = [
+    let table: [(&str, Damage); 9] = [
+        ("epoch", |block| block.header.epoch = 1),
         ("protocol", |block| block.header.version = 2),
         ("chain", |block| block.header.chain = hash(9)),
         ("later", |block| block.header.time = Millis(1_000)),
@@ -146,11 +205,11 @@ fn every_field_of_the_header_that_follows_from_the_parent_is_checked() {
     let digest = to_hash(&parent.digest());
     let good = child(&[]);
     let context = good.context.clone();
-    assert_eq!(check_header(&parent.header, digest, &good, &context), Ok(()));
+    assert_eq!(check_header(&parent.header, digest, &good, &context, EPOCHS), Ok(()));
     for (field, damage) in table {
         let mut block = good.clone();
         damage(&mut block);
-        let reject = check_header(&parent.header, digest, &block, &context).unwrap_err();
+        let reject = check_header(&parent.header, digest, &block, &context, EPOCHS).unwrap_err();
         assert!(reject.to_string().contains(field), "{field}: {reject}");
     }
 }
@@ -159,7 +218,7 @@ fn every_field_of_the_header_that_follows_from_the_parent_is_checked() {
 fn a_block_with_a_rejected_transaction_is_refused() {
     let too_much = pay(1, FUNDS.nanos());
     let block = child(&[pay(0, 5), too_much]);
-    let reject = execute(&first_state(), &block).unwrap_err();
+    let reject = execute(&first_state(), &block, EPOCHS).unwrap_err();
     let BlockReject::Ledger(ExecuteError::Tx { index, reject }) = reject else {
         panic!("{reject}")
     };
@@ -171,7 +230,7 @@ fn a_block_with_a_rejected_transaction_is_refused() {
 fn a_block_with_a_forged_signature_is_refused() {
     let mut forged = pay(0, 5);
     forged.auth = pay(1, 5).auth;
-    let reject = execute(&first_state(), &child(&[forged])).unwrap_err();
+    let reject = execute(&first_state(), &child(&[forged]), EPOCHS).unwrap_err();
     let forged = ExecuteError::Tx { index: 0, reject: Reject::BadSignature };
     assert_eq!(reject, BlockReject::Ledger(forged));
 }
@@ -180,16 +239,16 @@ fn a_block_with_a_forged_signature_is_refused() {
 fn a_block_with_bytes_that_are_no_transaction_is_refused() {
     let mut block = child(&[pay(0, 5)]);
     block.body = Arc::new(vec![Bytes::from_static(b"nonsense")]);
-    let reject = execute(&first_state(), &block).unwrap_err();
+    let reject = execute(&first_state(), &block, EPOCHS).unwrap_err();
     assert!(matches!(reject, BlockReject::Malformed { index: 0, .. }), "{reject}");
 }
 
 #[test]
 fn a_block_that_claims_other_events_is_refused() {
     let mut block = child(&[pay(0, 5)]);
-    assert!(execute(&first_state(), &block).is_ok());
+    assert!(execute(&first_state(), &block, EPOCHS).is_ok());
     block.header.event_root = hash(1);
-    let reject = execute(&first_state(), &block).unwrap_err();
+    let reject = execute(&first_state(), &block, EPOCHS).unwrap_err();
     assert_eq!(reject, BlockReject::Commitment { field: "event root" });
 }
 
@@ -197,13 +256,15 @@ fn a_block_that_claims_other_events_is_refused() {
 fn a_proposer_leaves_out_what_the_ledger_rejects_and_a_verifier_agrees() {
     let poor = pay_as(&stranger(), 0, transfer(1));
     let txs = [pay(0, 5), poor.clone(), pay(1, 6)];
-    let context = block_context(&child(&[]).header);
-    let Assembled { executed, event_root, body, rejected } =
+    let empty = child(&[]);
+    let context = block_context(&empty.header, &empty.context);
+    let Assembled { executed, event_root, body, rejected, validators } =
         assemble(&first_state(), context, candidates(&txs)).unwrap();
     let good = child(&[pay(0, 5), pay(1, 6)]);
     assert_eq!((&body, event_root), (good.body.as_ref(), good.header.event_root));
-    assert_eq!(rejected, [(poor.id(), Reject::NoAccount)]);
-    assert_eq!(execute(&first_state(), &good), Ok(executed));
+    assert_eq!(validators, genesis().validators);
+    assert_eq!(rejected, [(poor.id(), poor)]);
+    assert_eq!(execute(&first_state(), &good, EPOCHS), Ok(executed));
 }
 
 #[test]
@@ -239,7 +300,8 @@ fn the_digest_covers_context_and_every_field_of_the_header() {
 #[test]
 fn decoding_refuses_other_versions_other_bodies_and_empty_ranges() {
     type Damage = fn(&mut Block);
-    let table: [(&str, Damage); 4] = [
+    let table: [(&str, Damage); 5] = [
+        ("validators", |block| block.next = Arc::new(vec![payee()])),
         ("protocol version", |block| block.header.version = PROTOCOL_VERSION + 1),
         ("body is not", |block| block.body = Arc::new(vec![codec::encode(&pay(0, 6)).into()])),
         ("range", |block| block.header.ops_end = block.header.ops_start),

@@ -5,9 +5,10 @@ use anyhow::Context as _;
 use muster_ledger::{
     Action, BlockBuilder, BlockContext, BlockOutcome, Event, Genesis, MemoryState, Params,
     ProviderProfile, State, Tx, execute_block,
-    genesis::{Balance, PROTOCOL},
+    genesis::{Balance, EPOCH_BLOCKS, PROTOCOL},
     market::Mode,
     provider::HostSpec,
+    stake::Views,
     view,
 };
 use muster_market::{GIB, Prices, Request, Spread, Terms};
@@ -64,6 +65,7 @@ impl Chain {
             name: "bench".into(),
             time: START,
             protocol: PROTOCOL,
+            epoch_blocks: EPOCH_BLOCKS,
             validators: vec![validator],
             balances,
             stakes: BTreeMap::new(),
@@ -193,6 +195,7 @@ impl Chain {
             now: self.now.after(STEP),
             beacon: Hash::of("muster bench beacon", &[&height.to_le_bytes()]),
             proposer: self.validator,
+            views: Views::default(),
         }
     }
 

@@ -1,0 +1,330 @@
+//! From genesis to the present in one step an epoch: who votes now, and what they made final last.
+//!
+//! A new node knows the validators of genesis. It asks its peers for the last block of each epoch:
+//! header, certificate, and the next validators. The validators that it knows signed the header,
+//! and the header commits to the next ones. Arrived in the present, it takes the latest certified
+//! block that `f + 1` of its validators name: at least one of them is honest, so it is recent. From
+//! there it fetches the state.
+//!
+//! | message | contents |
+//! |---|---|
+//! | `Ask` | the epoch that the asker has arrived in |
+//! | `Tell` | the last blocks of that epoch and of the following, at most [`STEPS_MAX`]; the latest certificate |
+
+use super::{
+    Header,
+    block::{Block, to_digest},
+    committee::{Committee, Committees, Epochs, committee_hash},
+    digest_of,
+    stack::Marshal,
+};
+use borsh::{BorshDeserialize, BorshSerialize};
+use commonware_codec::{Decode as _, Encode as _};
+use commonware_consensus::{
+    Epochable as _, Viewable,
+    marshal::Identifier,
+    simplex::{scheme::ed25519::Scheme, types::Finalization},
+    types::Height,
+};
+use commonware_cryptography::{blake3::Digest, certificate::Verifier as _, ed25519::PublicKey};
+use commonware_p2p::{Blocker, Manager, Receiver, Recipients, Sender, TrackedPeers};
+use commonware_parallel::Sequential;
+use commonware_runtime::{Clock, Handle, Spawner};
+use commonware_utils::ordered::Set;
+use futures::future::{Either, select};
+use muster_ledger::limits;
+use muster_types::{AccountId, Hash, codec};
+use rand_core::CryptoRng;
+use std::{
+    collections::BTreeMap,
+    pin::pin,
+    time::{Duration, SystemTime},
+};
+use tokio::sync::{mpsc, watch};
+
+/// Last blocks of epochs in one message.
+const STEPS_MAX: usize = 16;
+/// Bytes of a certificate with the most validators: a proposal, who signed, signatures.
+const CERTIFICATE_BYTES: usize = 256 + limits::VALIDATORS / 8 + limits::VALIDATORS * 64;
+/// The most bytes of a message.
+pub(super) const MAX_MESSAGE_BYTES: usize =
+    (STEPS_MAX + 1) * (CERTIFICATE_BYTES + 1024 + limits::VALIDATORS * 32);
+/// How long peers have to answer before they are asked again.
+const ROUND: Duration = Duration::from_secs(1);
+/// How often they are asked before what there is must do.
+const ROUNDS: u32 = 5;
+/// Answers that may wait.
+const WAITING: usize = 64;
+
+/// The end of an epoch: what leads from its validators to the next.
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct EpochEnd {
+    /// What its last block's digest is the hash of: header and consensus context.
+    pub preimage: Vec<u8>,
+    /// The certificate that this block is final.
+    pub certificate: Vec<u8>,
+    /// The validators of the next epoch.
+    pub next: Vec<AccountId>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+enum Message {
+    Ask { epoch: u64 },
+    Tell(Told),
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+struct Told {
+    steps: Vec<EpochEnd>,
+    latest: Option<Vec<u8>>,
+}
+
+/// What the end of an epoch does not prove.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the end of epoch {epoch} is not proved: its {what} is wrong")]
+pub struct EpochEndError {
+    epoch: u64,
+    what: &'static str,
+}
+
+impl EpochEnd {
+    /// Checks that the validators behind `scheme`, those of `epoch`, made the epoch's last block
+    /// final, and that it commits to the next validators.
+    ///
+    /// # Errors
+    /// [`EpochEndError`].
+    pub(crate) fn check(
+        &self,
+        rng: &mut impl CryptoRng,
+        (chain, epochs, epoch): (&Hash, Epochs, u64),
+        scheme: &Scheme,
+    ) -> Result<(), EpochEndError> {
+        let wrong = |what| EpochEndError { epoch, what };
+        let header = Header::of_preimage(&self.preimage).map_err(|_| wrong("header"))?;
+        if header.chain != *chain {
+            return Err(wrong("chain"));
+        }
+        if header.epoch != epoch || header.height != epochs.root(epoch.saturating_add(1)) {
+            return Err(wrong("height"));
+        }
+        if committee_hash(&self.next) != header.validators || self.next.is_empty() {
+            return Err(wrong("next validators"));
+        }
+        let certificate = certified(rng, &self.certificate, epoch, scheme);
+        let certificate = certificate.ok_or_else(|| wrong("certificate"))?;
+        if certificate.proposal.payload != to_digest(digest_of(&self.preimage)) {
+            return Err(wrong("digest"));
+        }
+        Ok(())
+    }
+}
+
+/// A certificate of `epoch`, if it is one of its validators'.
+fn certified(
+    rng: &mut impl CryptoRng,
+    bytes: &[u8],
+    epoch: u64,
+    scheme: &Scheme,
+) -> Option<Finalization<Scheme, Digest>> {
+    let bytes = bytes::Bytes::copy_from_slice(bytes);
+    let certificate =
+        Finalization::<Scheme, Digest>::decode_cfg(bytes, &scheme.certificate_codec_config());
+    let certificate = certificate.ok().filter(|found| found.epoch().get() == epoch)?;
+    certificate.verify(rng, scheme, &Sequential).then_some(certificate)
+}
+
+/// Asks and answers. Clones share it.
+pub(crate) struct Trail<Tx> {
+    sender: Tx,
+    told: mpsc::Receiver<(PublicKey, Told)>,
+    archive: watch::Sender<Option<Marshal>>,
+    /// The latest epoch whose validators were tracked as peers.
+    tracked: Option<u64>,
+}
+
+impl<Tx: Sender<PublicKey = PublicKey>> Trail<Tx> {
+    /// Starts answering; with nothing, until there is an archive.
+    pub(crate) fn start<E: Spawner>(
+        context: &E,
+        epochs: Epochs,
+        (sender, receiver): (Tx, impl Receiver<PublicKey = PublicKey>),
+        blocker: impl Blocker<PublicKey = PublicKey>,
+    ) -> (Self, Handle<()>) {
+        let (tell, told) = mpsc::channel(WAITING);
+        let archive = watch::Sender::new(None);
+        let archives = archive.subscribe();
+        let answers = sender.clone();
+        let handle = context
+            .child("trail")
+            .spawn(move |_| answer(epochs, (answers, receiver), blocker, archives, tell));
+        (Self { sender, told, archive, tracked: None }, handle)
+    }
+
+    /// The latest epoch whose validators are tracked as peers already.
+    pub(crate) const fn tracked(&self) -> Option<u64> {
+        self.tracked
+    }
+
+    /// Answers from `archive` from now on.
+    pub(crate) fn attach(&self, archive: Marshal) {
+        self.archive.send_replace(Some(archive));
+    }
+
+    /// Walks to the present; takes up every epoch's validators on the way, and tracks them as
+    /// peers. `None` where peers have made nothing final yet, or none answers.
+    pub(crate) async fn walk<E>(
+        &mut self,
+        mut context: E,
+        walk: Walk<'_, impl Manager<PublicKey = PublicKey>>,
+    ) -> Option<Finalization<Scheme, Digest>>
+    where
+        E: Clock + CryptoRng,
+    {
+        let Walk { chain, epochs, committees, genesis, mut peers, others } = walk;
+        let mut epoch = 0;
+        let mut committee = committees.register(epoch, genesis, false)?;
+        let mut named = BTreeMap::new();
+        peers.track(epoch, TrackedPeers::new(committee.members.clone(), others.clone()));
+        self.tracked = Some(epoch);
+        for _ in 0..ROUNDS {
+            self.ask(epoch);
+            let deadline = context.current() + ROUND;
+            while let Some((peer, told)) = self.answer_until(&context, deadline).await {
+                let before = epoch;
+                for step in &told.steps {
+                    let scheme = committee.scheme.clone();
+                    if step.check(&mut context, (chain, epochs, epoch), &scheme).is_err() {
+                        // Of another epoch, or made up: either way it leads nowhere.
+                        continue;
+                    }
+                    let Some(next) = committees.register(epoch + 1, &step.next, false) else {
+                        continue;
+                    };
+                    (epoch, committee) = (epoch + 1, next);
+                    let tracked = TrackedPeers::new(committee.members.clone(), others.clone());
+                    peers.track(epoch, tracked);
+                    self.tracked = Some(epoch);
+                }
+                if epoch > before {
+                    named.clear();
+                    self.ask(epoch);
+                }
+                let latest = told.latest.as_deref();
+                let latest =
+                    latest.map(|latest| certified(&mut context, latest, epoch, &committee.scheme));
+                // Nothing final is an answer, too; a certificate of another epoch is none.
+                if latest != Some(None) && told.steps.len() < STEPS_MAX {
+                    named.insert(peer, latest.flatten());
+                }
+                if is_enough(&committee, &named) {
+                    return newest(named);
+                }
+            }
+        }
+        newest(named)
+    }
+
+    fn ask(&mut self, epoch: u64) {
+        let ask = codec::encode(&Message::Ask { epoch });
+        self.sender.send(Recipients::All, bytes::Bytes::from(ask), false);
+    }
+
+    async fn answer_until(
+        &mut self,
+        clock: &impl Clock,
+        deadline: SystemTime,
+    ) -> Option<(PublicKey, Told)> {
+        let (told, late) = (pin!(self.told.recv()), pin!(clock.sleep_until(deadline)));
+        match select(told, late).await {
+            Either::Left((told, _)) => told,
+            Either::Right(_) => None,
+        }
+    }
+}
+
+/// What a walk starts from.
+pub(crate) struct Walk<'a, M> {
+    pub(crate) chain: &'a Hash,
+    pub(crate) epochs: Epochs,
+    pub(crate) committees: &'a Committees,
+    /// The validators of genesis.
+    pub(crate) genesis: &'a [AccountId],
+    pub(crate) peers: M,
+    /// Peers beside the validators.
+    pub(crate) others: &'a Set<PublicKey>,
+}
+
+type Named = BTreeMap<PublicKey, Option<Finalization<Scheme, Digest>>>;
+
+/// Whether so many validators answered that one of them is honest.
+fn is_enough(committee: &Committee, named: &Named) -> bool {
+    let validators = committee.members.len();
+    let faulty = validators.saturating_sub(1) / 3;
+    let answered = named.keys().filter(|peer| committee.members.position(peer).is_some());
+    answered.count() > faulty
+}
+
+fn newest(named: Named) -> Option<Finalization<Scheme, Digest>> {
+    named.into_values().flatten().max_by_key(Viewable::view)
+}
+
+/// Answers peers, and passes on what they answer.
+async fn answer(
+    epochs: Epochs,
+    (mut sender, mut receiver): (
+        impl Sender<PublicKey = PublicKey>,
+        impl Receiver<PublicKey = PublicKey>,
+    ),
+    mut blocker: impl Blocker<PublicKey = PublicKey>,
+    archives: watch::Receiver<Option<Marshal>>,
+    tell: mpsc::Sender<(PublicKey, Told)>,
+) {
+    while let Ok((peer, message)) = receiver.recv().await {
+        let bytes = message.as_ref();
+        match codec::decode::<Message>(bytes, MAX_MESSAGE_BYTES) {
+            Ok(Message::Ask { epoch }) => {
+                let archive = archives.borrow().clone();
+                let told = match archive {
+                    Some(archive) => look_up(&archive, epochs, epoch).await,
+                    None => Told::default(),
+                };
+                let told = codec::encode(&Message::Tell(told));
+                sender.send(Recipients::One(peer), bytes::Bytes::from(told), false);
+            }
+            // Where nobody waits for it any more, it is not needed.
+            Ok(Message::Tell(told)) => drop(tell.try_send((peer, told))),
+            Err(error) => {
+                tracing::warn!(%peer, %error, "a peer sends what is no message: cut off");
+                blocker.block(peer);
+            }
+        }
+    }
+}
+
+async fn look_up(archive: &Marshal, epochs: Epochs, from: u64) -> Told {
+    let mut told = Told::default();
+    let Some((height, _)) = archive.get_info(Identifier::Latest).await else { return told };
+    for epoch in (from..).take(STEPS_MAX) {
+        let last = epochs.root(epoch.saturating_add(1));
+        if last > height.get() {
+            break;
+        }
+        let Some(step) = end_of(archive, Height::new(last)).await else { break };
+        told.steps.push(step);
+    }
+    let latest = archive.get_finalization(height).await;
+    told.latest = latest.map(|latest| latest.encode().to_vec());
+    told
+}
+
+/// What the archive has of an epoch's last block.
+async fn end_of(archive: &Marshal, last: Height) -> Option<EpochEnd> {
+    let block = archive.get_block(last).await?;
+    let certificate = archive.get_finalization(last).await?.encode().to_vec();
+    let Block { header, context, next, .. } = block.inner();
+    Some(EpochEnd {
+        preimage: super::block::preimage(header, context),
+        certificate,
+        next: next.to_vec(),
+    })
+}
