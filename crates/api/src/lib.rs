@@ -16,4 +16,4 @@ pub mod views;
 mod wallet;
 
 pub use client::{Client, ClientError, EventStream};
-pub use wallet::{Wallet, WalletError};
+pub use wallet::{Wallet, WalletError, draft};

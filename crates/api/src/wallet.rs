@@ -124,7 +124,7 @@ impl Wallet {
     /// # Errors
     /// [`WalletError`].
     pub async fn sign(&self, action: Action) -> Result<Tx, WalletError> {
-        let expires = void_after(self.client.status().await?.now, local_time());
+        let expires = void_after(self.client.status().await?.now, local_time(), LIFETIME);
         let nonce = self.take_nonce().await?;
         let envelope = Envelope {
             chain: self.chain,
@@ -202,10 +202,33 @@ impl Wallet {
     }
 }
 
+/// An action of an account that acts by members, for them to sign within `valid_for`. It has the
+/// account's lowest unused nonce: of two drafts that are made together only one applies.
+///
+/// # Errors
+/// [`WalletError`].
+pub async fn draft(
+    client: &Client,
+    account: AccountId,
+    action: Action,
+    valid_for: Millis,
+) -> Result<Envelope<Action>, WalletError> {
+    let status = client.status().await?;
+    let state = client.account(&account).await?.ok_or(WalletError::Unfunded { account })?;
+    Ok(Envelope {
+        chain: status.chain,
+        signer: account,
+        nonce: state.nonce,
+        max_fee: MAX_FEE,
+        expires: void_after(status.now, local_time(), valid_for),
+        action,
+    })
+}
+
 /// When a transaction signed now is void. A node that was down for long has an old last block,
 /// and a local clock may be behind: the later one counts.
-fn void_after(last_block: Millis, local: Millis) -> Millis {
-    last_block.max(local).after(LIFETIME)
+fn void_after(last_block: Millis, local: Millis, valid_for: Millis) -> Millis {
+    last_block.max(local).after(valid_for)
 }
 
 fn local_time() -> Millis {
@@ -221,7 +244,7 @@ mod tests {
     fn a_transaction_outlives_an_old_block_and_a_slow_clock() {
         let later = Millis(1_000_000_000);
         for (last_block, local) in [(Millis(5), later), (later, Millis(5)), (later, later)] {
-            assert_eq!(void_after(last_block, local), later.after(LIFETIME));
+            assert_eq!(void_after(last_block, local, LIFETIME), later.after(LIFETIME));
         }
     }
 

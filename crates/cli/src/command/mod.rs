@@ -67,6 +67,9 @@ pub(crate) struct Global {
     /// Act for this account, which has delegated to the key [default: the key's own].
     #[arg(long, global = true, env = "MUSTER_ACCOUNT", value_name = "ACCOUNT")]
     pub(crate) account: Option<AccountId>,
+    /// Write the action to this file for the account's members to sign, instead of acting.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) draft: Option<PathBuf>,
 }
 
 impl Global {
@@ -159,6 +162,12 @@ pub(crate) enum Command {
 impl Command {
     /// Runs the command.
     pub(crate) async fn run(self, global: &Global, printer: &Printer) -> anyhow::Result<()> {
+        let one_action = matches!(self, Self::Wallet(_) | Self::Stake(_) | Self::Vote(_));
+        if global.draft.is_some() && !one_action {
+            let message = "this command is more than one action: it cannot be drafted";
+            let hint = "muster wallet grant --help   # a key that may do this for the account";
+            return Err(Failure::error(Exit::BadInput, message, hint));
+        }
         match self {
             Self::Demo(command) => command.run(printer).await,
             Self::Dev(command) => command.run(printer).await,

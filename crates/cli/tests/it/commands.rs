@@ -64,6 +64,53 @@ fn a_key_acts_for_the_account_that_delegated_to_it_within_its_limits() {
 }
 
 #[test]
+fn an_account_of_members_acts_where_enough_of_them_signed_the_same_draft() {
+    let net = Devnet::start();
+    let new = |file: &str| {
+        let made = net.run(&["wallet", "new", "--key", file, "--json"]).json();
+        made["account"].as_str().unwrap().to_owned()
+    };
+    let (shared, to) = (new("shared.json"), new("to.json"));
+    let members = ["ann.json", "bob.json", "eve.json"].map(new);
+    net.run(&["wallet", "send", "10", "usd", &shared, "--json"]).json();
+    let as_shared = |words: &[&str]| net.run(&[&["--key", "shared.json"], words].concat());
+    as_shared(&["wallet", "members", "3", &members[0], &members[1]])
+        .assert_refused(2, &["3 of 2 members"]);
+    as_shared(&["wallet", "members", "2", &members[0], &members[1], "--json"]).json();
+    as_shared(&["wallet", "send", "1", "usd", &to]).assert_refused(1, &["member"]);
+
+    let draft = ["wallet", "send", "1", "usd", &to, "--account", &shared, "--draft", "pay.json"];
+    let drafted = net.run(&[&draft[..], &["--json"]].concat()).json();
+    assert_eq!(
+        (&drafted["account"], &drafted["signed_by"]),
+        (&shared.as_str().into(), &Value::Array(vec![]))
+    );
+    net.run(&draft).assert_refused(2, &["exists already"]);
+    let cosign = |key| net.run(&["wallet", "cosign", "pay.json", "--key", key, "--json"]).json();
+    let submit = || net.run(&["wallet", "submit", "pay.json", "--json"]);
+    cosign("ann.json");
+    // One who is no member, and a member twice.
+    cosign("eve.json");
+    assert_eq!(cosign("ann.json")["signed_by"].as_array().unwrap().len(), 2);
+    submit().assert_refused(2, &["1 of the 2 members", "muster wallet cosign"]);
+    cosign("bob.json");
+    let path = net.home.path("pay.json");
+    let signed = std::fs::read_to_string(&path).unwrap();
+    let raised = signed.replace(r#""amount": "1""#, r#""amount": "9""#);
+    assert_ne!(raised, signed);
+    std::fs::write(&path, raised).unwrap();
+    submit().assert_refused(2, &["did not sign this"]);
+    std::fs::write(&path, signed).unwrap();
+    let sent = submit().json();
+    assert_eq!(submit().json(), sent, "the same transaction again is the same one");
+    let shown = net.run(&["wallet", "show", &to, "--json"]).json();
+    assert_eq!(shown["usd"], "1");
+    let job = net.job("drafted", &guests::echo(0), 1, "");
+    net.run(&["run", &job, "--draft", "job.json"]).assert_refused(2, &["cannot be drafted"]);
+    net.assert_settled();
+}
+
+#[test]
 fn money_that_is_sent_arrives() {
     let net = Devnet::start();
     let before = net.balance();

@@ -1,5 +1,6 @@
 //! `muster wallet`: keys, balances, transfers.
 
+mod draft;
 mod keys;
 
 use super::Global;
@@ -9,7 +10,7 @@ use crate::{
     printer::{Printer, facts},
 };
 use clap::{Args, Subcommand};
-use muster_api::WalletError;
+use muster_api::{WalletError, views::Applied};
 use muster_ledger::Action;
 use muster_types::{AccountId, Amount, Asset, TxId};
 use serde::Serialize;
@@ -52,6 +53,12 @@ enum WalletCommand {
     Revoke(keys::Revoke),
     /// List who acts for an account.
     Keys(keys::Keys),
+    /// Put members in the place of the account's own key.
+    Members(draft::Members),
+    /// Sign a draft.
+    Cosign(draft::Cosign),
+    /// Send a draft that enough members have signed.
+    Submit(draft::Submit),
 }
 
 #[derive(Serialize)]
@@ -96,6 +103,9 @@ impl Wallet {
             WalletCommand::Grant(command) => command.run(global, printer).await,
             WalletCommand::Revoke(command) => command.run(global, printer).await,
             WalletCommand::Keys(command) => command.run(global, printer).await,
+            WalletCommand::Members(command) => command.run(global, printer).await,
+            WalletCommand::Cosign(command) => command.run(global, printer),
+            WalletCommand::Submit(command) => command.run(global, printer).await,
         }
     }
 }
@@ -128,10 +138,17 @@ async fn show(global: &Global, printer: &Printer, of: Option<AccountId>) -> anyh
     Ok(())
 }
 
-/// Carries out an action of the account, and says what it cost.
+/// Carries out an action of the account and says what it cost, or drafts it where asked to.
 pub(super) async fn act(global: &Global, printer: &Printer, action: Action) -> anyhow::Result<()> {
-    let wallet = global.wallet().await?;
-    let applied = wallet.act(action).await.map_err(|error| match error {
+    if let Some(path) = &global.draft {
+        return draft::begin(global, printer, path, action).await;
+    }
+    let applied = global.wallet().await?.act(action).await.map_err(wallet_failure)?;
+    sent(printer, &applied)
+}
+
+fn wallet_failure(error: WalletError) -> anyhow::Error {
+    match error {
         WalletError::Unfunded { .. } => {
             Failure::error(Exit::NoFunds, error.to_string(), "muster wallet show")
         }
@@ -140,7 +157,10 @@ pub(super) async fn act(global: &Global, printer: &Printer, action: Action) -> a
         }
         // As it is, so that its code decides the exit status.
         WalletError::Client(error) => error.into(),
-    })?;
+    }
+}
+
+fn sent(printer: &Printer, applied: &Applied) -> anyhow::Result<()> {
     let sent = Sent { tx: applied.tx, height: applied.height, fee_usd: applied.fee };
     printer.data(&sent, |sent| {
         facts([
