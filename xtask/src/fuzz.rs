@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use crate::shell;
 
 /// The targets of `fuzz/`.
-const TARGETS: [&str; 3] = ["transaction", "apply", "job_file"];
+const TARGETS: [&str; 4] = ["transaction", "apply", "job_file", "services"];
 
 /// Actions that the model goes through in about a minute on two cores.
 const ACTIONS_PER_MINUTE: u64 = 500_000;

@@ -1,6 +1,7 @@
 //! The one binary, `muster`: one file a subcommand, one printer, and what starts the roles.
 
 mod command;
+mod diagnostic;
 mod error;
 mod follow;
 mod keyfile;

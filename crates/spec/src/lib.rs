@@ -1,7 +1,8 @@
 //! The order form: parses and checks what a tenant wants into one typed [`Workload`].
 //!
-//! The form of today is the job file ([`mod@job`], TOML). Checking lists every defect at once, each
-//! with its line, column, field and what to write instead:
+//! Batch work is ordered by a job file ([`mod@job`], TOML), services in containers by an Akash SDL
+//! ([`mod@sdl`], YAML), which a `docker-compose.yml` can be turned into ([`mod@compose`]). Checking
+//! lists every defect at once, each with its line, column, field and what to write instead:
 //!
 //! ```
 //! use muster_spec::parse;
@@ -24,16 +25,25 @@
 //! Nothing here reads files: paths in a job file are resolved against the file's own directory and
 //! handed to the caller, with pure helpers ([`mod@input`]) for what is done with their content.
 
+pub mod compose;
 mod defect;
+mod form;
 pub mod input;
 pub mod job;
+mod notes;
 mod reader;
+pub mod sdl;
 mod value;
 mod workload;
+mod yaml;
 
+pub use compose::from_compose;
 pub use defect::{Defect, Defects};
 pub use input::{Input, SplitError};
 pub use job::{MAX_JOB_BYTES, field_of, parse};
+pub use notes::Checked;
+pub use sdl::parse_sdl;
 pub use workload::{
     BATCH_RESULT, CHAIN_RESULT, Chain, Constraints, Kind, Price, Run, TaskLimits, Verify, Workload,
 };
+pub use yaml::MAX_YAML_BYTES;

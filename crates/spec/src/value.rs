@@ -271,7 +271,7 @@ fn with_unit(text: &str, units: &[(&str, u128)]) -> Option<u128> {
 }
 
 /// An unsigned decimal with at most `places` (up to nine) decimals, times 10^`places`.
-fn decimal(text: &str, places: u32) -> Option<u128> {
+pub(crate) fn decimal(text: &str, places: u32) -> Option<u128> {
     let nanos = text.parse::<Amount>().ok()?.nanos();
     let unit = 10u128.pow(9u32.checked_sub(places)?);
     (nanos % unit == 0).then_some(nanos / unit)

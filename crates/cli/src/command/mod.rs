@@ -13,6 +13,7 @@ mod quote;
 mod receipt;
 mod run;
 mod sandbox_compile;
+mod sdl;
 mod stake;
 mod vote;
 mod wallet;
@@ -132,6 +133,8 @@ pub(crate) enum Command {
     Quote(quote::Quote),
     /// Run a job: order, lease, run, verify, pay.
     Run(run::Run),
+    /// Check files of services in containers, or make one of a docker-compose file.
+    Sdl(sdl::Sdl),
     /// List your jobs and leases.
     Ps(ps::Ps),
     /// Make keys, look at balances, send money.
@@ -173,6 +176,7 @@ impl Command {
             Self::Dev(command) => command.run(printer).await,
             Self::Quote(command) => command.run(global, printer).await,
             Self::Run(command) => command.run(global, printer).await,
+            Self::Sdl(command) => command.run(printer),
             Self::Ps(command) => command.run(global, printer).await,
             Self::Wallet(command) => command.run(global, printer).await,
             Self::Stake(command) => command.run(global, printer).await,

@@ -141,6 +141,8 @@ impl Home {
             .env_remove("MUSTER_NODE")
             .env_remove("MUSTER_KEY")
             .env_remove("MUSTER_LOG")
+            .env_remove("MUSTER_UAKT_USD")
+            .env_remove("MUSTER_UACT_USD")
             .stdin(Stdio::null());
         command
     }

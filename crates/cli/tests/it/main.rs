@@ -8,4 +8,5 @@ mod demo;
 mod devnet;
 mod guests;
 mod receipts;
+mod sdl;
 mod validators;
