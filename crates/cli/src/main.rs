@@ -11,6 +11,13 @@ mod printer;
 use clap::Parser;
 use command::Cli;
 use std::process::ExitCode;
+use tikv_jemallocator::Jemalloc;
+
+/// Blocks are small records in large maps, read and written by several threads: see
+/// `muster bench ledger`. It maps memory as it needs it, so that the compiler's child can limit its
+/// address space.
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();

@@ -483,6 +483,30 @@ pub(crate) fn remove<R: Record>(scratch: &mut Scratch<'_>, key: &R::Key) {
     relist(scratch, key, old.as_deref(), None);
 }
 
+/// Writes a record whose index entries stay as they are, and on which nothing else depends.
+pub(crate) fn write<R: Record>(scratch: &mut Scratch<'_>, key: &R::Key, record: R) {
+    scratch.put_record(R::TABLE.key(key), record);
+}
+
+/// Replaces the index entries of `old`, which is listed, by those of `new`, which is too.
+pub(crate) fn relist_listed<R: Record>(scratch: &mut Scratch<'_>, key: &R::Key, old: &R, new: &R) {
+    exchange(scratch, &entries(old, key), entries(new, key));
+}
+
+/// Takes out what only `old` names, and puts in what only `new` does.
+fn exchange(scratch: &mut Scratch<'_>, old: &[Vec<u8>], new: Vec<Vec<u8>>) {
+    for (index, entry) in old.iter().enumerate() {
+        if !holds(&new, index, entry) {
+            scratch.delete(entry.clone());
+        }
+    }
+    for (index, entry) in new.into_iter().enumerate() {
+        if !holds(old, index, &entry) {
+            scratch.put(entry, Vec::new());
+        }
+    }
+}
+
 /// Replaces the index entries of `old` by those of `new`.
 pub(crate) fn relist<R: Record>(
     scratch: &mut Scratch<'_>,
@@ -494,17 +518,7 @@ pub(crate) fn relist<R: Record>(
     let new = new.map(|new| entries(new, key)).unwrap_or_default();
     let old = old.map(|old| entries(old, key)).unwrap_or_default();
     if R::LISTING == Listing::Always {
-        for (index, entry) in old.iter().enumerate() {
-            if !holds(&new, index, entry) {
-                scratch.delete(entry.clone());
-            }
-        }
-        for (index, entry) in new.into_iter().enumerate() {
-            if !holds(&old, index, &entry) {
-                scratch.put(entry, Vec::new());
-            }
-        }
-        return;
+        return exchange(scratch, &old, new);
     }
     for entry in &old {
         if !new.contains(entry) && is_there(scratch, entry) {

@@ -8,6 +8,16 @@
 //! walks the levels that are at least that of its own request in both: what is not cannot fit, so
 //! hosts that are full one way or the other are in nobody's way, and a request for powers of two
 //! meets no host that lacks them.
+//!
+//! The CPU class goes by the price of a thread, so that a walk's floor says little about an order
+//! that asks for much memory and few threads, and nothing about one for memory alone: such an order
+//! may walk to its limit, and pays for that. Going by `u = thread + 2 x GiB` instead would be sound:
+//! a request for `T` threads and `G` GiB costs
+//! `thread x T + 2 x GiB x (G / 2) >= u x min(T, G / 2)`. But that floor is nothing for memory alone
+//! too, and a sixteenth of the price for eight threads with one GiB, where it is all but the whole
+//! now: what this market is for most, small tasks on many threads, would walk to its limit instead.
+//! A list by the price of memory for the others would serve both, for an entry more for every host,
+//! in the state and with every change of its level; that is more than they are worth.
 
 use crate::{GIB, Prices, Request, Terms, host::part_ceil};
 use muster_types::{Gpu, Rate, Resources};

@@ -68,10 +68,10 @@ pub fn signed(
     state: &dyn State,
     provider: &AccountId,
 ) -> BTreeMap<AccountId, BTreeMap<String, String>> {
-    let now = keys::HEAD.get(state, &()).map_or(Millis::ZERO, |head| head.now);
+    let now = || keys::HEAD.get(state, &()).map_or(Millis::ZERO, |head| head.now);
     keys::SIGNED
         .scan(state, provider, None)
-        .filter(|((_, auditor), signed)| signed.is_valid(state, auditor, now))
+        .filter(|((_, auditor), signed)| signed.is_valid(state, auditor, now()))
         .map(|((_, auditor), signed)| (auditor, signed.attributes))
         .collect()
 }

@@ -106,8 +106,12 @@ pub fn free(state: &dyn State, account: &AccountId) -> Amount {
 }
 
 /// Locks a free part of a bond for a duty, which keeps the amount and gives it back by
-/// [`release`], or loses of it by [`take`].
-pub(crate) fn pledge(ctx: &mut Ctx<'_>, account: &AccountId, amount: Amount) -> Result<(), Reject> {
+/// [`release`], or loses of it by [`take`]. Returns what is free then.
+pub(crate) fn pledge(
+    ctx: &mut Ctx<'_>,
+    account: &AccountId,
+    amount: Amount,
+) -> Result<Amount, Reject> {
     let mut bond: Bond = ctx.find(account).unwrap_or_default();
     let available = bond.free();
     if amount > available {
@@ -115,7 +119,7 @@ pub(crate) fn pledge(ctx: &mut Ctx<'_>, account: &AccountId, amount: Amount) -> 
     }
     bond.pledged = sum(bond.pledged, amount)?;
     store(ctx, account, &bond);
-    Ok(())
+    Ok(bond.free())
 }
 
 /// Frees what a duty has locked.

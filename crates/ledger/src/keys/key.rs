@@ -110,17 +110,47 @@ impl Key for OfferList {
     }
 }
 
-/// A unit price in nano-units an hour.
+/// A unit price in nano-units an hour, less than 2^57. Written as the number of its bits and then,
+/// in seven bytes, those behind the first: so its first bytes tell prices apart, and a map that
+/// compares the first bytes of keys seldom has to look at the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct UnitPrice(pub(crate) u64);
+pub struct UnitPrice(u64);
+
+impl UnitPrice {
+    /// Nothing.
+    pub(crate) const ZERO: Self = Self(0);
+    const MAX: u64 = (1 << 57) - 1;
+
+    /// As near to `nanos` as can be written.
+    pub(crate) fn of(nanos: u128) -> Self {
+        Self(u64::try_from(nanos).unwrap_or(Self::MAX).min(Self::MAX))
+    }
+
+    /// In nano-units.
+    pub(crate) const fn nanos(self) -> u64 {
+        self.0
+    }
+}
 
 impl Key for UnitPrice {
     fn write(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.0.to_be_bytes());
+        let bits = u64::BITS.saturating_sub(self.0.leading_zeros());
+        // The first bit goes.
+        let behind = self.0.checked_shl(u64::BITS.saturating_sub(bits)).unwrap_or(0) << 1;
+        out.push(u8::try_from(bits).unwrap_or(u8::MAX));
+        out.extend(behind.to_be_bytes().iter().take(7));
     }
 
     fn read(bytes: &mut &[u8]) -> Option<Self> {
-        take(bytes).map(|bytes| Self(u64::from_be_bytes(bytes)))
+        let [bits, behind @ ..] = take::<8>(bytes)?;
+        let Some(shift) = u32::from(bits).checked_sub(1) else {
+            return (behind == [0; 7]).then_some(Self(0));
+        };
+        let behind = behind.iter().fold(0, |all, byte| all << 8 | u64::from(*byte));
+        // Behind the first bit there are 56.
+        let price = (1 << 56 | behind).checked_shr(56u32.checked_sub(shift)?)?;
+        let lost = behind.checked_shl(shift).unwrap_or(0) & ((1 << 56) - 1);
+        (lost == 0).then_some(Self(price))
     }
 }
 

@@ -29,6 +29,34 @@ fn keys_sort_as_their_values_and_parse_back() {
 }
 
 #[test]
+fn unit_prices_sort_as_their_encodings_do() {
+    let near = |bits: u32| {
+        let power = 1u128 << bits;
+        [power - 1, power, power + 1, power + power / 3]
+    };
+    let mut prices: Vec<UnitPrice> = (0..70).flat_map(near).map(UnitPrice::of).collect();
+    prices.sort();
+    prices.dedup();
+    assert!(prices.len() > 200);
+    let encoded: Vec<Vec<u8>> = prices
+        .iter()
+        .map(|price| {
+            let mut bytes = Vec::new();
+            price.write(&mut bytes);
+            assert_eq!(UnitPrice::read(&mut bytes.as_slice()), Some(*price));
+            bytes
+        })
+        .collect();
+    assert!(encoded.is_sorted_by(|one, next| one < next));
+    let highest = crate::limits::UNIT_PRICE.amount_per_hour().nanos();
+    assert_eq!(u128::from(UnitPrice::of(highest).nanos()), highest);
+    // Bits behind what a price of this length has, and lengths that there are not.
+    for wrong in [[1, 1, 0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0, 0, 1], [58, 0, 0, 0, 0, 0, 0, 0]] {
+        assert_eq!(UnitPrice::read(&mut wrong.as_slice()), None, "{wrong:?}");
+    }
+}
+
+#[test]
 fn no_two_tables_share_a_prefix() {
     let source = include_str!("../keys.rs");
     let mut prefixes = std::collections::BTreeSet::new();

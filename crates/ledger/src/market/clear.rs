@@ -87,7 +87,7 @@ fn look(
     let progress = Progress { after: cursor, held: grant::held(ctx, &books.order)? };
     let clear = |seen: &RefCell<Seen>| {
         let (env, rules) = (ctx.env, ctx.env.params.rules());
-        let book = Offers::new(&ctx.scratch, &env.params, env.head.height, seen);
+        let book = Offers::in_block(&ctx.scratch, &env.params, env.head.height, seen);
         let book = book.bounded(env.params.visit_max);
         let cleared = clear_on(&book, &terms, &rules, env.head.now, &progress);
         let visits = book.visits();
@@ -100,8 +100,8 @@ fn look(
         assert_eq!(found, clear(&RefCell::default()), "the state says otherwise");
     }
     let (placements, visited, cut) = found;
-    let hosts = books.grant(ctx, placements)?;
-    seen.borrow_mut().granted(&ctx.scratch, &ctx.env.params, &hosts);
+    let granted = books.grant(ctx, placements)?;
+    seen.borrow_mut().granted(granted);
     let paid = queue::pay_visits(ctx, books, visited)?;
     if books.order.missing == 0 {
         return queue::end(ctx, books, OrderStatus::Leased);

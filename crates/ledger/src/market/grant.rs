@@ -8,11 +8,30 @@ use crate::{
     escrow::{Escrow, EscrowStatus},
     job::{Job, Verification},
     keys, limits, neutrality,
-    provider::{self, Host, HostSpec, Provider},
+    provider::{self, Host, HostSpec, Provider, ProviderStatus, risk},
 };
 use muster_market::{Held, Placement, ProviderView, Spread, Terms, Together, capacity};
 use muster_types::{AccountId, Amount, HostId, LeaseId, Millis, OrderId, Rate, Resources};
 use std::collections::BTreeMap;
+
+/// What grants made of hosts and providers.
+#[derive(Debug, Default)]
+pub(crate) struct Granted {
+    /// The hosts as they are now.
+    pub(crate) hosts: Vec<(HostId, Host)>,
+    /// What the market sees of their providers that a grant changes.
+    pub(crate) providers: BTreeMap<AccountId, Standing>,
+}
+
+/// How a provider stands after a grant.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Standing {
+    /// What nothing has pledged of its bond.
+    pub(crate) bond_free: Amount,
+    /// Its premium.
+    pub(crate) risk_bps: u32,
+    is_active: bool,
+}
 
 /// An order with what its money and its counters are in.
 pub(crate) struct Books {
@@ -46,12 +65,12 @@ impl Books {
     }
 
     /// Grants placements, each on a host that has what it takes, and stores what they change but
-    /// these books. Returns the hosts as they are now.
+    /// these books.
     pub(crate) fn grant(
         &mut self,
         ctx: &mut Ctx<'_>,
         placements: Vec<Placement>,
-    ) -> Result<Vec<(HostId, Host)>, Reject> {
+    ) -> Result<Granted, Reject> {
         let mut hosts: BTreeMap<HostId, (Host, Resources)> = BTreeMap::new();
         let mut pledges: BTreeMap<AccountId, (Amount, u32, Rate)> = BTreeMap::new();
         for placement in placements {
@@ -76,24 +95,33 @@ impl Books {
         }
         // That more is used of a host and pledged of a bond wakes nobody, and but for a host's
         // levels it is in no index: the records are written as they are.
-        let mut granted = Vec::new();
-        for (id, (host, before)) in hosts {
-            keys::HOSTS.put(&mut ctx.scratch, &id, &host);
-            let before = Host { used: before, ..host.clone() };
-            if !same_lists(&before, &host) {
-                keys::relist(&mut ctx.scratch, &id, Some(&before), Some(&host));
-            }
-            granted.push((id, host));
-        }
+        let mut granted = Granted::default();
         for (id, (pledged, leases, rate)) in pledges {
-            bond::pledge(ctx, &id, pledged)?;
-            neutrality::opened(ctx, &id, rate)?;
+            let bond_free = bond::pledge(ctx, &id, pledged)?;
             let mut provider: Provider = ctx.load(&id)?;
+            neutrality::opened(ctx, &id, &mut provider, rate)?;
             provider.open_leases =
                 provider.open_leases.checked_add(leases).ok_or(Reject::Overflow)?;
             let conduct = &mut provider.conduct;
             conduct.leases = conduct.leases.saturating_add(u64::from(leases));
-            keys::PROVIDERS.put(&mut ctx.scratch, &id, &provider);
+            let risk_bps = risk::premium_bps(conduct, &ctx.env.params);
+            let is_active = provider.status == ProviderStatus::Active;
+            granted.providers.insert(id, Standing { bond_free, risk_bps, is_active });
+            keys::write(&mut ctx.scratch, &id, provider);
+        }
+        for (id, (host, before)) in hosts {
+            keys::HOSTS.put(&mut ctx.scratch, &id, &host);
+            let before = Host { used: before, ..host.clone() };
+            if !same_lists(&before, &host) {
+                let is_active =
+                    granted.providers.get(&id.provider).is_some_and(|standing| standing.is_active);
+                if is_active && host.spec.offered_until > ctx.env.head.now {
+                    keys::relist_listed(&mut ctx.scratch, &id, &before, &host);
+                } else {
+                    keys::relist(&mut ctx.scratch, &id, Some(&before), Some(&host));
+                }
+            }
+            granted.hosts.push((id, host));
         }
         Ok(granted)
     }

@@ -16,12 +16,15 @@ mod seen;
 pub(crate) use seen::Seen;
 
 use crate::{
-    Params, State, auditor, bond,
+    Params, Scratch, State, auditor, bond,
     keys::{self, OfferList, UnitPrice},
-    provider::{self, Host, Provider, ProviderStatus, risk},
+    provider::{self, Host, HostSpec, Provider, ProviderStatus, risk},
 };
-use muster_market::{Book, Class, Cursor, HostView, ProviderView, Query, capacity};
-use muster_types::{AccountId, Amount, Hash, HostId, Rate};
+use muster_market::{
+    Book, Class, Cursor, HostView, Interruptible, Met, Offer, Prices, ProviderView, Query, Terms,
+    capacity,
+};
+use muster_types::{AccountId, Amount, Hash, HostId, Rate, Resources};
 use std::{
     cell::{Cell, RefCell},
     sync::Arc,
@@ -30,6 +33,8 @@ use std::{
 /// The market's book over a state: the hosts of active providers whose offer stands.
 pub(crate) struct Offers<'a> {
     state: &'a dyn State,
+    /// The same, where it is the block's own.
+    block: Option<&'a Scratch<'a>>,
     params: &'a Params,
     height: u64,
     seen: &'a RefCell<Seen>,
@@ -60,7 +65,19 @@ impl<'a> Offers<'a> {
         height: u64,
         seen: &'a RefCell<Seen>,
     ) -> Self {
-        Self { state, params, height, seen, visit_max: u32::MAX, visits: Cell::default() }
+        let (visit_max, visits) = (u32::MAX, Cell::default());
+        Self { state, block: None, params, height, seen, visit_max, visits }
+    }
+
+    /// The same over what block `height` made of the state so far. Its walks for an order do not
+    /// read hosts that stand in another region than the order allows.
+    pub(crate) fn in_block(
+        block: &'a Scratch<'a>,
+        params: &'a Params,
+        height: u64,
+        seen: &'a RefCell<Seen>,
+    ) -> Self {
+        Self { block: Some(block), ..Self::new(block, params, height, seen) }
     }
 
     /// The same for one order, whose walk looks at so many hosts at most.
@@ -74,13 +91,12 @@ impl<'a> Offers<'a> {
     }
 
     /// Whether a walk may look at one more host; notes that it does.
-    fn visit(&self, (UnitPrice(price), host): seen::Place) -> bool {
+    fn visit(&self, place: seen::Place) -> bool {
         let mut visits = self.visits.get();
         let may = visits.count < self.visit_max;
         if may {
             visits.count = visits.count.saturating_add(1);
-            let unit_price = Rate::per_hour(Amount::from_nanos(u128::from(price)));
-            visits.last = Some(Cursor { unit_price, host });
+            visits.last = Some(cursor(place));
         } else {
             visits.cut = visits.last;
         }
@@ -88,43 +104,77 @@ impl<'a> Offers<'a> {
         may
     }
 
-    fn view(&self, number: usize) -> Option<Arc<HostView>> {
-        self.seen.borrow_mut().host(self, number)
-    }
-
-    /// The view of a host on a walk; notes those that have none.
-    fn show(&self, number: usize) -> Option<Arc<HostView>> {
-        let view = self.view(number);
-        if view.is_none() {
+    /// What a host on a walk offers; notes those that offer nothing.
+    fn show(&self, number: usize) -> Option<Offer> {
+        let offer = self.seen.borrow_mut().host(self, number);
+        if offer.is_none() {
             let visits = self.visits.get();
             self.visits.set(Visits { left_out: visits.left_out.saturating_add(1), ..visits });
         }
-        view
+        offer
+    }
+
+    /// Whether a host takes orders, and stands in none of `regions`; told without reading it. Only
+    /// a host that this block wrote can be one that takes no orders yet.
+    fn is_elsewhere(&self, number: usize, regions: &[String]) -> bool {
+        let Some(block) = self.block.filter(|_| !regions.is_empty()) else { return false };
+        let mut seen = self.seen.borrow_mut();
+        let outside = |region: &String| !regions.contains(region);
+        seen.region(self, number).is_some_and(outside)
+            && seen.id(number).is_some_and(|id| !block.has_written(&keys::HOSTS.key(&id)))
+    }
+
+    /// The hosts of a walk: their places and numbers.
+    fn merged<'b>(
+        &'b self,
+        query: &Query,
+        after: Option<&Cursor>,
+    ) -> impl Iterator<Item = (seen::Place, usize)> + use<'a, 'b> {
+        let class = class_key(&query.class);
+        let after = after.map(|cursor| (unit_price(cursor.unit_price), cursor.host));
+        let mut lists = Vec::new();
+        for kind in [ONLY, if query.interruptible { LOWER } else { FIRM }] {
+            let mut seen = self.seen.borrow_mut();
+            for front in seen.fronts(self.state, class, kind, query.level) {
+                let at = seen.start(self.state, front, after.as_ref());
+                let next = seen.entry(self.state, front, at);
+                lists.extend(next.map(|next| List { front, at, next }));
+            }
+        }
+        let merged = Merged { offers: self, lists };
+        merged.take_while(|(place, ..)| self.visit(*place)).map(|(place, front, at)| {
+            let number = self.seen.borrow_mut().number_at(front, at, place.1);
+            (place, number)
+        })
     }
 }
 
-/// A list under way: its front in [`Seen`], where it is there, and what comes next.
+/// A list under way: its front in [`Seen`], and the place there of what comes next.
 struct List {
     front: usize,
     at: usize,
-    next: Option<(seen::Place, usize)>,
+    next: seen::Place,
 }
 
-/// Several lists in one, by (unit price, host): the hosts' places and numbers.
+/// Several lists in one, by (unit price, host): the hosts' places, and where in which front.
 struct Merged<'a> {
     offers: &'a Offers<'a>,
     lists: Vec<List>,
 }
 
 impl Iterator for Merged<'_> {
-    type Item = (seen::Place, usize);
+    type Item = (seen::Place, usize, usize);
 
     fn next(&mut self) -> Option<Self::Item> {
-        let ready = self.lists.iter_mut().filter(|list| list.next.is_some());
-        let first = ready.min_by_key(|list| list.next)?;
-        let entry = first.next?;
+        let lists = self.lists.iter_mut().enumerate();
+        let (number, first) = lists.min_by_key(|(_, list)| list.next)?;
+        let entry = (first.next, first.front, first.at);
         first.at = first.at.saturating_add(1);
-        first.next = self.offers.seen.borrow_mut().entry(self.offers.state, first.front, first.at);
+        let Offers { seen, state, .. } = self.offers;
+        match seen.borrow_mut().entry(*state, first.front, first.at) {
+            Some(next) => first.next = next,
+            None => drop(self.lists.swap_remove(number)),
+        }
         Some(entry)
     }
 }
@@ -135,27 +185,31 @@ impl Book for Offers<'_> {
         query: &Query,
         after: Option<&Cursor>,
     ) -> Box<dyn Iterator<Item = Arc<HostView>> + 'a> {
-        let class = class_key(&query.class);
-        let after = after.map(|cursor| (unit_price(cursor.unit_price), cursor.host));
-        let mut lists = Vec::new();
-        for kind in [ONLY, if query.interruptible { LOWER } else { FIRM }] {
-            let mut seen = self.seen.borrow_mut();
-            for front in seen.fronts(self.state, class, kind, query.level) {
-                let at = seen.start(self.state, front, after.as_ref());
-                let next = seen.entry(self.state, front, at);
-                lists.extend(next.map(|_| List { front, at, next }));
+        Box::new(self.merged(query, after).filter_map(|(_, number)| self.show(number)).map(exact))
+    }
+
+    fn meet<'a>(
+        &'a self,
+        query: &Query,
+        after: Option<&Cursor>,
+        terms: &Terms,
+    ) -> Box<dyn Iterator<Item = Met> + 'a> {
+        let regions = terms.regions.clone();
+        Box::new(self.merged(query, after).filter_map(move |(place, number)| {
+            let at = cursor(place);
+            if self.is_elsewhere(number, &regions) {
+                return Some(Met { at, offer: None });
             }
-        }
-        let merged = Merged { offers: self, lists };
-        let visited = merged.take_while(|(place, _)| self.visit(*place));
-        Box::new(visited.filter_map(|(_, number)| self.show(number)))
+            self.show(number).map(|offer| Met { at, offer: Some(offer) })
+        }))
     }
 
     fn hosts<'a>(&'a self) -> Box<dyn Iterator<Item = Arc<HostView>> + 'a> {
         let hosts = keys::OFFERS_DUE.scan(self.state, &(), None);
         Box::new(hosts.filter_map(|((_, id), ())| {
-            let number = self.seen.borrow_mut().number(id);
-            self.view(number)
+            let mut seen = self.seen.borrow_mut();
+            let number = seen.number(id);
+            seen.host(self, number).map(exact)
         }))
     }
 
@@ -169,14 +223,14 @@ impl Book for Offers<'_> {
 pub(crate) fn provider_view(
     state: &dyn State,
     id: &AccountId,
-    provider: &Provider,
+    provider: Provider,
     params: &Params,
 ) -> ProviderView {
     ProviderView {
-        operator: provider::operator_of(state, id),
-        region: provider.profile.region.clone(),
-        jurisdiction: provider.profile.jurisdiction.clone(),
-        attributes: provider.profile.attributes.clone(),
+        operator: provider::operator_by(state, id, &provider),
+        region: provider.profile.region,
+        jurisdiction: provider.profile.jurisdiction,
+        attributes: provider.profile.attributes,
         signed: auditor::signed(state, id),
         bond_free: bond::free(state, id),
         risk_bps: risk::premium_bps(&provider.conduct, params),
@@ -184,13 +238,13 @@ pub(crate) fn provider_view(
 }
 
 /// A host as the market sees it; `None` where the books of its capacity are wrong.
-pub(crate) fn host_view(id: HostId, host: &Host, provider: Arc<ProviderView>) -> Option<HostView> {
+pub(crate) fn host_view(id: HostId, host: Host, provider: Arc<ProviderView>) -> Option<HostView> {
     let free = capacity::checked_sub(&host.spec.capacity, &host.used)?;
     Some(HostView {
         id,
         provider,
-        attributes: host.spec.attributes.clone(),
-        verifies: host.spec.verifies.clone(),
+        attributes: host.spec.attributes,
+        verifies: host.spec.verifies,
         free,
         prices: host.spec.prices,
         interruptible: host.spec.interruptible,
@@ -206,28 +260,33 @@ pub(super) fn one(state: &dyn State, params: &Params, id: HostId) -> Option<Host
         return None;
     }
     let host = keys::HOSTS.get(state, &id)?;
-    let provider = provider_view(state, &id.provider, &provider, params);
-    host_view(id, &host, Arc::new(provider))
+    let provider = provider_view(state, &id.provider, provider, params);
+    host_view(id, host, Arc::new(provider))
 }
 
 const ONLY: u8 = 0;
 const FIRM: u8 = 1;
 const LOWER: u8 = 2;
 
-/// The lists that a host is in while it takes orders, with its unit price there.
-fn listings(host: &HostView) -> Vec<(OfferList, UnitPrice)> {
+/// The lists that a host with so much free is in while it takes orders, with its unit price there.
+fn listings(
+    free: &Resources,
+    prices: &Prices,
+    other: Option<&Interruptible>,
+) -> Vec<(OfferList, UnitPrice)> {
     let mut all = Vec::new();
-    for (class, level) in Class::of_host(&host.free) {
+    for (class, level) in Class::of_host(free) {
         let name = class_key(&class);
-        let mut list = |kind, interruptible| {
-            let price = unit_price(host.unit_price(&class, interruptible));
-            all.push((OfferList { class: name, kind, level }, price));
+        let mut list = |kind, price| {
+            all.push((OfferList { class: name, kind, level }, unit_price(price)));
         };
-        if host.interruptible.is_none() {
-            list(ONLY, false);
-        } else {
-            list(FIRM, false);
-            list(LOWER, true);
+        let firm = class.unit_price(prices);
+        match other {
+            None => list(ONLY, firm),
+            Some(other) => {
+                list(FIRM, firm);
+                list(LOWER, firm.min(class.unit_price(&other.prices)));
+            }
         }
     }
     all
@@ -245,8 +304,9 @@ pub(super) fn same_lists(one: &Host, other: &Host) -> bool {
 /// A host's index entries while it takes orders: one or two for each of its classes, and its
 /// expiry.
 pub(crate) fn offer_entries(id: &HostId, host: &Host, emit: &mut dyn FnMut(Vec<u8>)) {
-    if let Some(view) = host_view(*id, host, Arc::default()) {
-        for (list, price) in listings(&view) {
+    let HostSpec { capacity, prices, interruptible, .. } = &host.spec;
+    if let Some(free) = capacity::checked_sub(capacity, &host.used) {
+        for (list, price) in listings(&free, prices, interruptible.as_ref()) {
             emit(keys::OFFERS.key(&(list, price, *id)));
         }
     }
@@ -255,7 +315,21 @@ pub(crate) fn offer_entries(id: &HostId, host: &Host, emit: &mut dyn FnMut(Vec<u
 
 /// Unit prices are limited ([`crate::limits::UNIT_PRICE`]), so that this loses nothing.
 fn unit_price(rate: Rate) -> UnitPrice {
-    UnitPrice(u64::try_from(rate.amount_per_hour().nanos()).unwrap_or(u64::MAX))
+    UnitPrice::of(rate.amount_per_hour().nanos())
+}
+
+/// A host with what is free of its provider's bond.
+fn exact(Offer { host, bond_free }: Offer) -> Arc<HostView> {
+    if host.provider.bond_free == bond_free {
+        return host;
+    }
+    let provider = Arc::new(ProviderView { bond_free, ..ProviderView::clone(&host.provider) });
+    Arc::new(HostView { provider, ..HostView::clone(&host) })
+}
+
+fn cursor((price, host): seen::Place) -> Cursor {
+    let unit_price = Rate::per_hour(Amount::from_nanos(u128::from(price.nanos())));
+    Cursor { unit_price, host }
 }
 
 /// A class's name in the index: short, because a host has several. Two GPUs that share one by

@@ -137,7 +137,7 @@ impl<'a> Reader<'a> {
         let (state, params) = (self.state, &self.params);
         let read = || {
             let provider = keys::PROVIDERS.get(state, id)?;
-            Some(Arc::new(provider_view(state, id, &provider, params)))
+            Some(Arc::new(provider_view(state, id, provider, params)))
         };
         self.providers.entry(*id).or_insert_with(read).clone()
     }
@@ -148,7 +148,7 @@ impl<'a> Reader<'a> {
         if !keys::OFFERS_DUE.contains(self.state, &(host.spec.offered_until, id)) {
             return None;
         }
-        host_view(id, &host, self.provider(&id.provider)?)
+        host_view(id, host, self.provider(&id.provider)?)
     }
 }
 

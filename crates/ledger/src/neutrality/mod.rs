@@ -35,7 +35,7 @@ use crate::{
     Params, Reject,
     ctx::{Ctx, rest, sum},
     keys::{self, Listing, Record, Table},
-    provider::{Provider, operator_of},
+    provider::{Provider, operator_by, operator_of},
 };
 use borsh::{BorshDeserialize, BorshSerialize};
 use muster_types::{AccountId, Amount, Rate};
@@ -73,16 +73,23 @@ impl Record for Operator {
     const LISTING: Listing = Listing::Never;
 }
 
-/// A lease of `provider` begins to count.
-pub(crate) fn opened(ctx: &mut Ctx<'_>, provider: &AccountId, rate: Rate) -> Result<(), Reject> {
-    let change = |total: Rate| plus(total, rate);
-    count(ctx, provider, change)
+/// Leases of a provider with this record, `rate` in all, begin to count. The caller stores the
+/// record.
+pub(crate) fn opened(
+    ctx: &mut Ctx<'_>,
+    id: &AccountId,
+    provider: &mut Provider,
+    rate: Rate,
+) -> Result<(), Reject> {
+    count(ctx, id, provider, |total| plus(total, rate))
 }
 
-/// A lease of `provider` ceases to count.
-pub(crate) fn closed(ctx: &mut Ctx<'_>, provider: &AccountId, rate: Rate) -> Result<(), Reject> {
-    let change = |total: Rate| minus(total, rate);
-    count(ctx, provider, change)
+/// A lease of a provider ceases to count.
+pub(crate) fn closed(ctx: &mut Ctx<'_>, id: &AccountId, rate: Rate) -> Result<(), Reject> {
+    let mut provider: Provider = ctx.load(id)?;
+    count(ctx, id, &mut provider, |total| minus(total, rate))?;
+    ctx.store(id, &provider);
+    Ok(())
 }
 
 /// A provider's operator has changed.
@@ -126,14 +133,13 @@ fn part_of(part: Amount, total: Amount) -> u128 {
 fn count(
     ctx: &mut Ctx<'_>,
     id: &AccountId,
+    provider: &mut Provider,
     change: impl Fn(Rate) -> Result<Rate, Reject>,
 ) -> Result<(), Reject> {
-    let mut provider: Provider = ctx.load(id)?;
     provider.open_rate = change(provider.open_rate)?;
-    ctx.store(id, &provider);
     let total = change(keys::OPEN_RATE.get(&ctx.scratch, &()).unwrap_or(Rate::ZERO))?;
     keys::OPEN_RATE.put(&mut ctx.scratch, &(), &total);
-    set_operator(ctx, &operator_of(&ctx.scratch, id), change)
+    set_operator(ctx, &operator_by(&ctx.scratch, id, provider), change)
 }
 
 fn set_operator(

@@ -39,11 +39,14 @@ impl Record for Affiliation {
 /// Who operates a provider: the account that it names and that confirms it, else itself.
 #[must_use]
 pub fn operator_of(state: &dyn State, provider: &AccountId) -> AccountId {
-    keys::PROVIDERS
-        .get(state, provider)
-        .and_then(|record| record.profile.operator)
-        .filter(|operator| keys::AFFILIATIONS.contains(state, &(*operator, *provider)))
-        .unwrap_or(*provider)
+    let record = keys::PROVIDERS.get(state, provider);
+    record.map_or(*provider, |record| operator_by(state, provider, &record))
+}
+
+/// The same of a provider with this record.
+pub(crate) fn operator_by(state: &dyn State, id: &AccountId, provider: &Provider) -> AccountId {
+    let named = provider.profile.operator;
+    named.filter(|named| keys::AFFILIATIONS.contains(state, &(*named, *id))).unwrap_or(*id)
 }
 
 pub(crate) fn run(

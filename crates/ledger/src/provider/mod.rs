@@ -26,6 +26,7 @@ pub(crate) mod risk;
 pub(crate) mod set;
 pub(crate) mod unjail;
 
+pub(crate) use affiliate::operator_by;
 pub use affiliate::operator_of;
 
 use crate::{

@@ -190,6 +190,13 @@ impl<'a> Scratch<'a> {
         found
     }
 
+    /// Whether a key was written, or deleted.
+    pub(crate) fn has_written(&self, key: &[u8]) -> bool {
+        let slots = self.slots.borrow();
+        let slot = slots.place(key).and_then(|place| slots.slots.get(place));
+        slot.is_some_and(|slot| slot.changed)
+    }
+
     /// Begins something that can be undone. Ends with [`Scratch::undo`] or [`Scratch::keep`]; what
     /// began inside of it ends before.
     pub(crate) fn mark(&mut self) -> Mark {

@@ -418,7 +418,8 @@ fn by_anybody(w: &World, random: &mut Random, things: &Things) -> Option<(&'stat
 fn the_index_serves_as_a_plain_list_would(w: &World, asked: &Terms) {
     let (params, head) = (view::params(&w.state), w.head());
     let seen = RefCell::default();
-    let book = Offers::new(&w.state, &params, head.height + 1, &seen);
+    let block = Scratch::new(&w.state);
+    let book = Offers::in_block(&block, &params, head.height + 1, &seen);
     let plain: MemoryBook = book.hosts().map(|host| HostView::clone(&host)).collect();
     let rules = Rules { visit_max: 2, ..params.rules() };
     let (mut here, mut there) = (Progress::default(), Progress::default());

@@ -11,7 +11,7 @@
 //! What limits it. A signature that is checked in a batch takes some 20 us of a core, so that 0.7
 //! leaves 9 us for all else that a transaction costs. That is memory: each record that it touches
 //! is found in a map too large for the caches, and what a block holds until its end comes from the
-//! allocator, the C library's of which takes about a third of those costs. A heartbeat for eight
+//! allocator: with the C library's all of that would cost two thirds more. A heartbeat for eight
 //! leases has one signature but writes eight leases, each of them a record and its place in the
 //! index of leases by their last heartbeat: three entries to be found, encoded and written into the
 //! state, 10 to 15 us a lease, which no signature pays for. And the end of a block, and writing its

@@ -30,11 +30,12 @@ use serde::Serialize;
 /// with the state in memory; `..._with_root_over_verify`, without a target, with the state's root
 /// and a durable commit for each block. Higher is better; the target is a floor.
 ///
-/// market: the auction over standing hosts in memory; lower is better, the target is a ceiling.
-/// `clear_over_lookup` is the time for a lease with a million hosts over that of one look-up in a
-/// sorted map of that size, `clear_growth` the same time over that with a thousand hosts. Without a
-/// target: the time for a lease of mixed orders, of orders that all ask for the same, and the time
-/// for an order that nothing matches, with 10^3 to 10^6 hosts.
+/// market: the ledger's block ends with standing hosts in memory, orders a tenth of them in number;
+/// lower is better, the target is a ceiling. `clear_over_lookup` is the time for a lease with a
+/// million hosts over that of one look-up in a sorted map of that size, `clear_growth` the same time
+/// over that with a thousand hosts. Without a target: the time for a lease of mixed orders, of
+/// orders that all ask for the same, for an order that nothing matches, and for writing a lease into
+/// the state, with 10^3 to 10^6 hosts; `auction_...`: the auction alone, without the ledger.
 #[derive(Args)]
 #[command(after_help = "Example:\n  cargo run --release -p muster-cli -- bench wasm --json")]
 pub(crate) struct Bench {
@@ -51,7 +52,7 @@ enum Name {
     Ledger,
     /// The sandbox against native code.
     Wasm,
-    /// The auction against look-ups in a sorted map.
+    /// Clearing against look-ups in a sorted map.
     Market,
     /// A node's start on a long history.
     Restart,

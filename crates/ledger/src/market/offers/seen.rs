@@ -2,16 +2,14 @@
 
 use super::{Offers, host_view, listings, provider_view};
 use crate::{
-    Params, State, bond,
+    State,
     keys::{self, OfferList, UnitPrice},
-    provider::{Host, risk},
+    market::grant::Granted,
+    provider::{Host, Provider},
 };
-use muster_market::{HostView, Level, ProviderView};
-use muster_types::{AccountId, HostId};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use muster_market::{HostView, Level, Offer, ProviderView};
+use muster_types::{AccountId, Amount, HostId};
+use std::{collections::BTreeMap, sync::Arc};
 
 /// The cheapest part of each list that was walked, and the hosts there. It holds nothing that the
 /// state does not say; who grants tells ([`Seen::granted`]).
@@ -22,7 +20,7 @@ pub(crate) struct Seen {
     fronts: Vec<Front>,
     hosts: Vec<SeenHost>,
     by_id: BTreeMap<HostId, usize>,
-    providers: Vec<Option<Arc<ProviderView>>>,
+    providers: Vec<SeenProvider>,
     by_provider: BTreeMap<AccountId, usize>,
 }
 
@@ -35,63 +33,117 @@ struct SeenHost {
     provider: usize,
 }
 
+/// A provider, as far as somebody asked.
+#[derive(Debug, Default)]
+enum SeenProvider {
+    #[default]
+    Unread,
+    /// It is not there.
+    Nobody,
+    Record(Box<Provider>),
+    /// With what is free of its bond, which the view may not know.
+    View(Arc<ProviderView>, Amount),
+}
+
+impl SeenProvider {
+    fn read(&mut self, state: &dyn State, id: &AccountId) {
+        if let Self::Unread = self {
+            let record = keys::PROVIDERS.get(state, id);
+            *self = record.map_or(Self::Nobody, |record| Self::Record(Box::new(record)));
+        }
+    }
+
+    fn region(&mut self, state: &dyn State, id: &AccountId) -> Option<&String> {
+        self.read(state, id);
+        match self {
+            Self::Unread | Self::Nobody => None,
+            Self::Record(record) => Some(&record.profile.region),
+            Self::View(view, _) => Some(&view.region),
+        }
+    }
+
+    fn view(
+        &mut self,
+        offers: &Offers<'_>,
+        id: &AccountId,
+    ) -> Option<(&Arc<ProviderView>, Amount)> {
+        self.read(offers.state, id);
+        if let Self::Record(_) = self
+            && let Self::Record(record) = std::mem::take(self)
+        {
+            let view = provider_view(offers.state, id, *record, offers.params);
+            let bond_free = view.bond_free;
+            *self = Self::View(Arc::new(view), bond_free);
+        }
+        if let Self::View(view, bond_free) = self { Some((view, *bond_free)) } else { None }
+    }
+}
+
 pub(super) type Place = (UnitPrice, HostId);
 
-/// The first part of a list, in order; each host by its place in [`Seen::hosts`].
+/// The first part of a list, in order; each host by its place in [`Seen::hosts`], if it has one.
 #[derive(Debug)]
 struct Front {
     list: OfferList,
-    entries: Vec<(Place, usize)>,
+    entries: Vec<(Place, Option<usize>)>,
     /// How far the list was read; `None` at first.
     read: Option<Place>,
     /// Whether that is the whole of it.
     whole: bool,
 }
 
-/// How many entries of a list are read at once.
-const CHUNK: usize = 16;
+/// How many entries of a list are read at first; then as many as there are, up to so many at once.
+const FIRST: usize = 4;
+const MOST: usize = 64;
 
 impl Seen {
-    /// Leases were granted on these hosts; so says the state, and this is what the hosts are now.
-    pub(crate) fn granted(&mut self, state: &dyn State, params: &Params, hosts: &[(HostId, Host)]) {
-        let providers: BTreeSet<AccountId> = hosts.iter().map(|(id, _)| id.provider).collect();
-        for id in &providers {
+    /// Leases were granted; so says the state.
+    pub(crate) fn granted(&mut self, granted: Granted) {
+        for (id, standing) in &granted.providers {
             let place = self.by_provider.get(id).copied();
-            let known = place.and_then(|number| self.providers.get_mut(number));
-            if let Some(Some(known)) = known
-                && let Some(provider) = keys::PROVIDERS.get(state, id)
-            {
+            match place.and_then(|number| self.providers.get_mut(number)) {
                 // A grant changes nothing else that the market sees of a provider.
-                let bond_free = bond::free(state, id);
-                let risk_bps = risk::premium_bps(&provider.conduct, params);
-                *known =
-                    Arc::new(ProviderView { bond_free, risk_bps, ..ProviderView::clone(known) });
+                Some(SeenProvider::View(known, bond_free)) => {
+                    *bond_free = standing.bond_free;
+                    if known.risk_bps != standing.risk_bps {
+                        Arc::make_mut(known).risk_bps = standing.risk_bps;
+                    }
+                }
+                Some(other) => *other = SeenProvider::Unread,
+                None => {}
             }
         }
-        for (id, host) in hosts {
-            self.changed(*id, host);
+        for (id, host) in granted.hosts {
+            self.changed(id, host);
         }
     }
 
-    fn changed(&mut self, id: HostId, host: &Host) {
+    fn changed(&mut self, id: HostId, host: Host) {
         let Some(&number) = self.by_id.get(&id) else { return };
         let Some(known) = self.hosts.get_mut(number) else { return };
-        let provider = self.providers.get(known.provider).cloned().flatten();
-        let (Some(old), Some(provider)) = (known.view.take(), provider) else {
+        let provider = self.providers.get(known.provider);
+        let (Some(old), Some(SeenProvider::View(provider, _))) = (known.view.take(), provider)
+        else {
             // Where it was listed is not known any more.
             *self = Self::default();
             return;
         };
-        let new = host_view(id, host, provider).map(Arc::new);
+        let new = host_view(id, host, Arc::clone(provider)).map(Arc::new);
         known.view.clone_from(&new);
-        for (list, price) in listings(&old) {
+        let listed =
+            |view: &HostView| listings(&view.free, &view.prices, view.interruptible.as_ref());
+        let (before, after) = (listed(&old), new.as_deref().map(listed).unwrap_or_default());
+        if before == after {
+            return;
+        }
+        for (list, price) in before {
             if let Some(front) = self.front(list)
                 && let Ok(at) = front.find(&(price, id))
             {
                 front.entries.remove(at);
             }
         }
-        for (list, price) in new.iter().flat_map(|new| listings(new)) {
+        for (list, price) in after {
             let place = (price, id);
             let group = self.groups.get_mut(&(list.class, list.kind));
             // A list of a known group that is not known held nobody so far.
@@ -103,7 +155,7 @@ impl Seen {
             if let Some(front) = front.filter(|front| front.whole || Some(place) <= front.read)
                 && let Err(at) = front.find(&place)
             {
-                front.entries.insert(at, (place, number));
+                front.entries.insert(at, (place, Some(number)));
             }
         }
     }
@@ -123,7 +175,7 @@ impl Seen {
             let first = HostId { provider: AccountId::default(), index: 0 };
             // From each list to the first entry after it.
             while let Some(((found, ..), ())) =
-                keys::OFFERS.scan_from(state, &(), Some(&(list, UnitPrice(0), first))).next()
+                keys::OFFERS.scan_from(state, &(), Some(&(list, UnitPrice::ZERO, first))).next()
             {
                 if (found.class, found.kind) != (class, kind) {
                     break;
@@ -145,7 +197,7 @@ impl Seen {
         }
         let providers = &mut self.providers;
         let provider = *self.by_provider.entry(id.provider).or_insert_with(|| {
-            providers.push(None);
+            providers.push(SeenProvider::Unread);
             providers.len().saturating_sub(1)
         });
         self.hosts.push(SeenHost { id, view: None, is_read: false, provider });
@@ -154,20 +206,40 @@ impl Seen {
         number
     }
 
+    /// The number of the host at a place in a list.
+    pub(super) fn number_at(&mut self, front: usize, at: usize, id: HostId) -> usize {
+        let entry = self.fronts.get(front).and_then(|known| known.entries.get(at));
+        if let Some((_, Some(number))) = entry {
+            return *number;
+        }
+        let number = self.number(id);
+        let front = self.fronts.get_mut(front);
+        if let Some(entry) = front.and_then(|known| known.entries.get_mut(at)) {
+            entry.1 = Some(number);
+        }
+        number
+    }
+
+    /// The host with a number.
+    pub(super) fn id(&self, number: usize) -> Option<HostId> {
+        self.hosts.get(number).map(|known| known.id)
+    }
+
+    /// Where a host's provider is; for a host that may take orders.
+    pub(super) fn region(&mut self, offers: &Offers<'_>, number: usize) -> Option<&String> {
+        let known =
+            self.hosts.get(number).filter(|known| !known.is_read || known.view.is_some())?;
+        self.providers.get_mut(known.provider)?.region(offers.state, &known.id.provider)
+    }
+
     /// The host with a number, as it is now; `None` where it takes no orders.
-    pub(super) fn host(&mut self, offers: &Offers<'_>, number: usize) -> Option<Arc<HostView>> {
+    pub(super) fn host(&mut self, offers: &Offers<'_>, number: usize) -> Option<Offer> {
         let known = self.hosts.get_mut(number)?;
         if known.is_read && known.view.is_none() {
             return None;
         }
         let provider = self.providers.get_mut(known.provider)?;
-        if provider.is_none() {
-            let id = &known.id.provider;
-            let read = keys::PROVIDERS.get(offers.state, id);
-            *provider =
-                read.map(|read| Arc::new(provider_view(offers.state, id, &read, offers.params)));
-        }
-        let provider = provider.as_ref()?;
+        let (provider, bond_free) = provider.view(offers, &known.id.provider)?;
         match &known.view {
             Some(view) if Arc::ptr_eq(&view.provider, provider) => {}
             Some(view) => {
@@ -179,37 +251,31 @@ impl Seen {
                 let host = host.filter(|host| host.offered_at_height < offers.height);
                 known.is_read = true;
                 known.view = host
-                    .and_then(|host| host_view(known.id, &host, Arc::clone(provider)))
+                    .and_then(|host| host_view(known.id, host, Arc::clone(provider)))
                     .map(Arc::new);
             }
         }
-        known.view.clone()
+        known.view.clone().map(|host| Offer { host, bond_free })
     }
 
     /// A list's entry, by its place in the list: as much of the list as that takes is read.
-    pub(super) fn entry(
-        &mut self,
-        state: &dyn State,
-        front: usize,
-        at: usize,
-    ) -> Option<(Place, usize)> {
-        let known = self.fronts.get(front)?;
-        if let Some(entry) = known.entries.get(at) {
-            return Some(*entry);
+    pub(super) fn entry(&mut self, state: &dyn State, front: usize, at: usize) -> Option<Place> {
+        let known = self.fronts.get_mut(front)?;
+        if let Some((place, _)) = known.entries.get(at) {
+            return Some(*place);
         }
         if known.whole {
             return None;
         }
-        let (list, read) = (known.list, known.read);
-        let after = read.map(|(price, host)| (list, price, host));
-        let more = keys::OFFERS.scan(state, &list, after.as_ref()).take(CHUNK);
-        let more: Vec<Place> = more.map(|((_, price, host), ())| (price, host)).collect();
-        let more: Vec<_> = more.into_iter().map(|place| (place, self.number(place.1))).collect();
-        let known = self.fronts.get_mut(front)?;
-        known.whole = more.len() < CHUNK;
-        known.read = more.last().map(|(place, _)| *place).or(read);
-        known.entries.extend(more);
-        known.entries.get(at).copied()
+        let after = known.read.map(|(price, host)| (known.list, price, host));
+        let size = known.entries.len().clamp(FIRST, MOST);
+        let before = known.entries.len();
+        let more = keys::OFFERS.scan(state, &known.list, after.as_ref()).take(size);
+        known.entries.extend(more.map(|((_, price, host), ())| ((price, host), None)));
+        let more = known.entries.get(before..).unwrap_or_default();
+        known.whole = more.len() < size;
+        known.read = more.last().map(|(place, _)| *place).or(known.read);
+        known.entries.get(at).map(|(place, _)| *place)
     }
 
     /// The place in a list of its first entry after `after`.

@@ -1,6 +1,8 @@
 use super::*;
 use crate::{
-    Action, MemoryState, Scratch, rebuild_derived,
+    Action, MemoryState, ProviderProfile, Scratch,
+    market::grant::Granted,
+    rebuild_derived,
     tests::{World, usd, world::id},
     view,
 };
@@ -90,8 +92,8 @@ fn a_host_that_fills_up_moves_and_what_was_seen_knows() {
     keys::store(&mut scratch, &first.host, &host);
     let changes = scratch.into_changes();
     w.state.apply(changes);
-    let params = view::params(&w.state);
-    seen.borrow_mut().granted(&w.state, &params, &[(first.host, host)]);
+    let granted = Granted { hosts: vec![(first.host, host)], ..Granted::default() };
+    seen.borrow_mut().granted(granted);
     assert!(!walked(&w.state, &large, None, &seen).contains(&first));
     let anew = walked(&w.state, &small, None, &RefCell::default());
     assert_eq!(walked(&w.state, &small, None, &seen), anew);
@@ -117,6 +119,48 @@ fn a_visit_is_a_host_looked_at_whether_or_not_it_takes_orders_yet() {
     assert_eq!(whole.walk(&all, None).count(), 8);
     let visits = whole.visits();
     assert_eq!((visits.count, visits.left_out, visits.cut), (9, 1, None));
+}
+
+#[test]
+fn hosts_in_other_regions_are_visits_and_not_read() {
+    let mut w = market();
+    w.provider("rob", "1");
+    let profile = ProviderProfile { region: "far".into(), ..ProviderProfile::default() };
+    w.ok("rob", Action::ProviderSet { profile });
+    w.pass(1, 500);
+    // One of the hosts elsewhere is offered anew: it takes no orders yet, wherever it is.
+    let mut spec = w.spec("0.5");
+    spec.capacity.cpu_milli = 1_000;
+    w.ok("rob", Action::HostSet { index: 7, spec });
+    let (params, height) = (view::params(&w.state), w.head().height);
+    let region = w.get::<Provider>(&id("pat")).profile.region;
+    let request = Request { cpu_milli: 1, ..Request::default() };
+    for regions in [vec![], vec!["far".to_owned()], vec![region], vec!["nowhere".to_owned()]] {
+        let terms = Terms { request: request.clone(), regions, ..Terms::default() };
+        // What this block writes, as if it had read nothing of the state before.
+        let mut block = Scratch::new(&w.state);
+        let fresh = HostId { provider: id("rob"), index: 7 };
+        let host: Host = w.get(&fresh);
+        keys::store(&mut block, &fresh, &host);
+        let (plain, seen) = (RefCell::default(), RefCell::default());
+        let plain = Offers::new(&block, &params, height, &plain);
+        let book = Offers::in_block(&block, &params, height, &seen);
+        let query = Query::of(&terms);
+        let fits = |met: &Met| {
+            met.offer.as_ref().is_some_and(|offer| {
+                terms.regions.is_empty() || terms.regions.contains(&offer.host.provider.region)
+            })
+        };
+        let all: Vec<Met> = plain.meet(&query, None, &terms).collect();
+        let met: Vec<Met> = book.meet(&query, None, &terms).collect();
+        let at = |met: &[Met]| met.iter().map(|met| met.at).collect::<Vec<_>>();
+        assert_eq!(at(&met), at(&all), "{:?}", terms.regions);
+        let passed = |met: &[Met]| met.iter().filter(|met| fits(met)).cloned().collect::<Vec<_>>();
+        assert_eq!(passed(&met), passed(&all));
+        let read = met.iter().filter(|met| met.offer.is_some()).count();
+        assert_eq!(read, passed(&all).len(), "what stands elsewhere was not read");
+        assert_eq!(book.visits(), plain.visits());
+    }
 }
 
 #[test]
