@@ -2,6 +2,7 @@
 
 mod command;
 mod error;
+mod files;
 mod follow;
 mod keyfile;
 mod network;
