@@ -1,13 +1,15 @@
 //! Blocks of arbitrary actions by a few accounts: nothing panics and every invariant holds.
 //!
-//! The input is read as a sequence of (who, milliseconds to the next block or 0, action).
+//! The input is read as a sequence of (who, milliseconds to the next block, turns missed before it,
+//! action). Epochs are as short as they may be.
 #![no_main]
 
 use borsh::BorshDeserialize;
 use libfuzzer_sys::fuzz_target;
 use muster_ledger::{
-    Action, BlockBuilder, BlockContext, Genesis, MemoryState, genesis::{Balance, EPOCH_BLOCKS, PROTOCOL},
-    invariant, view,
+    Action, BlockBuilder, BlockContext, Genesis, MemoryState,
+    genesis::{Balance, PROTOCOL},
+    invariant, limits::EPOCH_BLOCKS_MIN, stake::Views, view,
 };
 use muster_types::{AccountId, Amount, Envelope, Hash, Millis, SecretKey};
 
@@ -25,7 +27,7 @@ fn genesis() -> Genesis {
         balances: people.iter().map(|person| (*person, balance)).collect(),
         params: Default::default(),
         stakes: Default::default(),
-        epoch_blocks: EPOCH_BLOCKS,
+        epoch_blocks: EPOCH_BLOCKS_MIN,
     }
 }
 
@@ -34,18 +36,25 @@ fuzz_target!(|bytes: &[u8]| {
     let mut state = MemoryState::default();
     state.apply(genesis.changes().expect("the genesis is sound"));
     let mut nonces = [0u64; PEOPLE as usize];
+    let mut parent = 0;
     let mut rest = bytes;
-    while let Ok((who, step)) = <(u8, u16)>::deserialize(&mut rest) {
+    while let Ok((who, step, missed)) = <(u8, u16, u8)>::deserialize(&mut rest) {
         let Ok(action) = Action::deserialize(&mut rest) else { break };
         let who = who % PEOPLE;
         let key = SecretKey::from_seed([who; 32]);
         let head = view::head(&state).expect("there is a genesis");
+        let height = head.height + 1;
+        if height.is_multiple_of(EPOCH_BLOCKS_MIN) {
+            parent = 0;
+        }
+        let views = Views { parent, own: parent + 1 + u64::from(missed) };
+        parent = views.own;
         let context = BlockContext {
-            height: head.height + 1,
+            height,
             now: Millis(head.now.0 + 1 + u64::from(step)),
             beacon: Hash::of_content(&head.height.to_le_bytes()),
             proposer: SecretKey::from_seed([0; 32]).account(),
-            views: muster_ledger::stake::Views::default(),
+            views,
         };
         let envelope = Envelope {
             chain: genesis.id(),

@@ -1,14 +1,12 @@
 //! Every check in order, each under its heading, then the tests.
 
-use std::ffi::OsStr;
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use crate::{guests, setup, shell, test, tidy, tools};
+use crate::{guests, references, setup, shell, test, tidy, tools};
 
 /// What to leave out.
 #[derive(Args)]
@@ -26,16 +24,6 @@ const ADVISORIES: &str = "https://github.com/rustsec/advisory-db";
 
 /// How long the advisory database may take to answer.
 const ADVISORIES_TIMEOUT: Duration = Duration::from_secs(15);
-
-/// A committed file that a command of ours prints, so that it cannot fall behind the code.
-struct Reference {
-    /// Relative to the root.
-    path: &'static str,
-    /// Arguments of the cargo command that prints it.
-    print: &'static [&'static str],
-}
-
-const REFERENCES: &[Reference] = &[];
 
 /// Runs the checks; the tests run only when every check passed.
 pub(crate) fn run(options: &Options) -> Result<()> {
@@ -62,7 +50,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     step("docs", &docs);
     step("licences, bans, sources", &|| deny(&["licenses", "bans", "sources"]));
     step("advisories", &|| advisories(options));
-    step("references", &references);
+    step("references", &|| references::run(false));
     if !options.no_tests && failed.is_empty() {
         println!("\n== tests");
         test::run()?;
@@ -172,45 +160,9 @@ fn answers_within(command: &mut Command, limit: Duration) -> Result<bool> {
     }
 }
 
-fn references() -> Result<()> {
-    for reference in REFERENCES {
-        let printed = shell::capture(shell::cargo().args(reference.print))?;
-        compare(&shell::root(), reference, &printed)?;
-    }
-    println!("{} generated references compared", REFERENCES.len());
-    Ok(())
-}
-
-/// Compares a committed file with what its command prints now.
-fn compare(root: &Path, reference: &Reference, printed: &str) -> Result<()> {
-    let command = std::iter::once(OsStr::new("cargo"))
-        .chain(reference.print.iter().map(OsStr::new))
-        .map(OsStr::to_string_lossy)
-        .collect::<Vec<_>>()
-        .join(" ");
-    let committed = std::fs::read_to_string(root.join(reference.path)).unwrap_or_default();
-    if committed != printed {
-        bail!("{0} is not what the code says now; type\n    {command} > {0}", reference.path);
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const REFERENCE: Reference = Reference { path: "codes.md", print: &["run", "--", "codes"] };
-
-    #[test]
-    fn a_reference_that_fell_behind_is_refused_with_the_command_that_mends_it() {
-        let root = tempfile::tempdir().unwrap();
-        let missing = compare(root.path(), &REFERENCE, "new").expect_err("the file is missing");
-        assert!(missing.to_string().contains("cargo run -- codes > codes.md"), "{missing}");
-        std::fs::write(root.path().join("codes.md"), "old").unwrap();
-        assert!(compare(root.path(), &REFERENCE, "new").is_err());
-        std::fs::write(root.path().join("codes.md"), "new").unwrap();
-        assert!(compare(root.path(), &REFERENCE, "new").is_ok());
-    }
 
     #[test]
     fn a_database_that_refuses_or_does_not_answer_counts_as_out_of_reach() {

@@ -5,6 +5,7 @@
 //! | `setup` | makes sure that the tools a build needs are there, or says what to type |
 //! | `guests` | compiles `guests/` to WASM and puts the modules into `target/guests/` |
 //! | `tidy` | reads the sources: crate levels, purity, links, sizes, style |
+//! | `references` | compares, or writes, what is generated in `docs/reference/` |
 //! | `test` | builds the guests and runs every test |
 //! | `soak` | runs the ledger against its model for longer than the tests do |
 //! | `fuzz` | runs the fuzz targets of `fuzz/`, where there is a nightly compiler |
@@ -14,6 +15,7 @@
 mod check;
 mod fuzz;
 mod guests;
+mod references;
 mod setup;
 mod shell;
 mod test;
@@ -49,6 +51,12 @@ enum Command {
         #[arg(long)]
         bless: bool,
     },
+    /// Compare the generated references in docs/reference/ with what the code says now.
+    References {
+        /// Write them instead.
+        #[arg(long)]
+        bless: bool,
+    },
     /// Run every check, then the tests.
     Check(check::Options),
     /// Build the guests and run every test.
@@ -77,6 +85,7 @@ fn main() -> ExitCode {
         Command::Setup => setup::run(),
         Command::Guests { profile } => guests::run(&profile),
         Command::Tidy { bless } => tidy::run(bless),
+        Command::References { bless } => references::run(bless),
         Command::Check(options) => check::run(&options),
         Command::Test => test::run(),
         Command::Soak { minutes, seed } => fuzz::soak(minutes, seed),

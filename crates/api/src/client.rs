@@ -1,3 +1,4 @@
+use crate::bounded::{self, ANSWER_BYTES_MAX, Broken};
 use crate::views::{
     Account, AccountBond, AccountKeys, AccountStake, ApiError, Applied, BlockEvents, BlockView,
     Concentration, Dispute, Escrow, EventPage, Explanation, Invariants, Job, LIST_MAX, Lease,
@@ -14,6 +15,9 @@ use std::{fmt::Display, pin::Pin, time::Duration};
 pub type EventStream = Pin<Box<dyn Stream<Item = Result<BlockEvents, ClientError>> + Send>>;
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The most records that a list is followed for.
+const LISTED_MAX: usize = 1_000_000;
 
 /// Why a call to a node failed.
 #[derive(Debug, thiserror::Error)]
@@ -344,7 +348,8 @@ impl Client {
             .map_err(|source| self.unreachable(source))?;
         let response = self.refused(response).await?;
         let base = self.base.clone();
-        let stream = response.bytes_stream().eventsource().map(move |item| {
+        let bytes = bounded::events(response.bytes_stream(), ANSWER_BYTES_MAX);
+        let stream = bytes.eventsource().map(move |item| {
             let malformed = |source| ClientError::Malformed { url: base.clone(), source };
             let event = item.map_err(|source| malformed(Box::new(source)))?;
             serde_json::from_str(&event.data).map_err(|source| malformed(Box::new(source)))
@@ -410,11 +415,16 @@ impl Client {
         let mut all: Vec<Named<I, T>> = self.get(path).await?;
         let mut found = all.len();
         while found >= LIST_MAX
+            && all.len() <= LISTED_MAX
             && let Some(Named { id, .. }) = all.last()
         {
             let page: Vec<_> = self.get(&format!("{path}&after={id}")).await?;
             found = page.len();
             all.extend(page);
+        }
+        if all.len() > LISTED_MAX {
+            let problem = format!("a list has more than {LISTED_MAX} records");
+            return Err(self.malformed(problem.into()));
         }
         Ok(all)
     }
@@ -433,16 +443,25 @@ impl Client {
             .await
             .map_err(|source| self.unreachable(source))?;
         let response = self.refused(response).await?;
-        let bytes = response.bytes().await.map_err(|source| self.unreachable(source))?;
-        serde_json::from_slice(&bytes).map_err(|source| self.malformed(source))
+        let bytes = self.body(response).await?;
+        serde_json::from_slice(&bytes).map_err(|source| self.malformed(Box::new(source)))
+    }
+
+    async fn body(&self, response: reqwest::Response) -> Result<Vec<u8>, ClientError> {
+        match bounded::body(response.bytes_stream(), ANSWER_BYTES_MAX).await {
+            Ok(bytes) => Ok(bytes),
+            Err(Broken::Connection(source)) => Err(self.unreachable(source)),
+            Err(endless @ Broken::TooLong { .. }) => Err(self.malformed(Box::new(endless))),
+        }
     }
 
     async fn refused(&self, response: reqwest::Response) -> Result<reqwest::Response, ClientError> {
         if response.status().is_success() {
             return Ok(response);
         }
-        let bytes = response.bytes().await.map_err(|source| self.unreachable(source))?;
-        let error = serde_json::from_slice(&bytes).map_err(|source| self.malformed(source))?;
+        let bytes = self.body(response).await?;
+        let error =
+            serde_json::from_slice(&bytes).map_err(|source| self.malformed(Box::new(source)))?;
         Err(ClientError::Refused(Box::new(error)))
     }
 
@@ -450,8 +469,8 @@ impl Client {
         ClientError::Unreachable { url: self.base.clone(), source }
     }
 
-    fn malformed(&self, source: serde_json::Error) -> ClientError {
-        ClientError::Malformed { url: self.base.clone(), source: Box::new(source) }
+    fn malformed(&self, source: Box<dyn std::error::Error + Send + Sync>) -> ClientError {
+        ClientError::Malformed { url: self.base.clone(), source }
     }
 }
 

@@ -9,6 +9,7 @@
 //!
 //! Ledger records travel as the ledger defines them; there is no second vocabulary.
 
+mod bounded;
 mod client;
 pub mod provider;
 pub mod receipt;
@@ -17,3 +18,6 @@ mod wallet;
 
 pub use client::{Client, ClientError, EventStream};
 pub use wallet::{Wallet, WalletError, draft};
+
+#[cfg(test)]
+mod tests;

@@ -119,12 +119,15 @@ pub(crate) fn load(path: &Path) -> anyhow::Result<SecretKey> {
     file.take(MAX_FILE_BYTES)
         .read_to_string(&mut text)
         .map_err(|error| refuse(error.to_string()))?;
-    let parsed: KeyFile =
-        serde_json::from_str(&text).map_err(|error| refuse(format!("not a key file: {error}")))?;
-    let key = open(&parsed, passphrase()).map_err(|error| refuse(error.to_string()))?;
-    if key.account() != parsed.account {
-        return Err(refuse("its seed does not belong to its account".to_owned()));
-    }
+    parse(&text, passphrase()).map_err(|error| refuse(error.to_string()))
+}
+
+/// The key in a key file's text.
+fn parse(text: &str, passphrase: Option<Zeroizing<String>>) -> anyhow::Result<SecretKey> {
+    let file: KeyFile =
+        serde_json::from_str(text).map_err(|error| anyhow::anyhow!("not a key file: {error}"))?;
+    let key = open(&file, passphrase)?;
+    anyhow::ensure!(key.account() == file.account, "its seed does not belong to its account");
     Ok(key)
 }
 
@@ -194,6 +197,7 @@ fn cipher(passphrase: &str, salt: &[u8]) -> anyhow::Result<XChaCha20Poly1305> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use muster_hostile::bent_text;
 
     #[test]
     fn a_key_survives_its_file_and_the_file_is_private() {
@@ -239,6 +243,32 @@ mod tests {
             let error = load(&path).unwrap_err().to_string();
             assert!(error.contains(says) && error.contains("key.json"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_key_file_from_anybody_is_refused_or_has_the_key_of_its_account() {
+        let key = SecretKey::from_seed([7; 32]);
+        let pass = || Some(Zeroizing::new("correct horse".to_owned()));
+        let plain = serde_json::to_string(&render(&key, None).unwrap()).unwrap();
+        let sealed = serde_json::to_string(&render(&key, pass()).unwrap()).unwrap();
+        let mut read = 0;
+        bent_text(&[&plain, &sealed], 20_000, |text| {
+            // Without a passphrase: what it is for takes long on purpose.
+            let Ok(key) = parse(text, None) else { return };
+            let file: KeyFile = serde_json::from_str(text).unwrap();
+            assert_eq!(key.account(), file.account);
+            read += 1;
+        });
+        assert!(read > 20, "{read}");
+        let file: serde_json::Value = serde_json::from_str(&sealed).unwrap();
+        for field in ["salt", "nonce", "box"] {
+            for bad in ["", "00", "zz", &"00".repeat(40)] {
+                let mut file = file.clone();
+                file["sealed"][field] = bad.into();
+                assert!(parse(&file.to_string(), pass()).is_err(), "{field}: {bad}");
+            }
+        }
+        assert!(parse(&sealed, pass()).is_ok());
     }
 
     #[test]

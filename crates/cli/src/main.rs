@@ -3,6 +3,7 @@
 mod command;
 mod diagnostic;
 mod error;
+mod files;
 mod follow;
 mod keyfile;
 mod network;

@@ -119,6 +119,7 @@ impl FromStr for PeerAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use muster_hostile::{bent_text, canonical};
     use muster_types::{SecretKey, codec};
 
     fn account() -> AccountId {
@@ -138,6 +139,30 @@ mod tests {
         let json = serde_json::to_string(&addr).unwrap();
         assert_eq!(serde_json::from_str::<PeerAddr>(&json).unwrap(), addr);
         assert_eq!(codec::decode::<PeerAddr>(&codec::encode(&addr), 1024), Ok(addr));
+    }
+
+    #[test]
+    fn an_address_from_anybody_is_refused_or_has_one_to_eight_sockets() {
+        let mut both = sockets(2);
+        both.push("[::1]:99".parse().unwrap());
+        let good = [PeerAddr::new(account(), sockets(1)), PeerAddr::new(account(), both)];
+        let good = good.map(Result::unwrap);
+        let taken = canonical(&good.clone().map(|addr| codec::encode(&addr)), 20_000, |bytes| {
+            let addr = codec::decode::<PeerAddr>(bytes, 1024).ok()?;
+            assert!((1..=MAX_SOCKETS).contains(&addr.sockets().len()));
+            Some(codec::encode(&addr))
+        });
+        assert!(taken > 500, "{taken}");
+        let texts = good.map(|addr| addr.to_string());
+        let mut read = 0;
+        bent_text(&texts.each_ref().map(String::as_str), 20_000, |text| {
+            if let Ok(addr) = text.parse::<PeerAddr>() {
+                assert!((1..=MAX_SOCKETS).contains(&addr.sockets().len()));
+                assert_eq!(addr.to_string().parse(), Ok(addr), "{text}");
+                read += 1;
+            }
+        });
+        assert!(read > 500, "{read}");
     }
 
     #[test]

@@ -113,7 +113,22 @@ impl Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use muster_hostile::{Meter, canonical};
     use muster_types::codec;
+
+    #[global_allocator]
+    static METER: Meter = Meter;
+
+    #[test]
+    fn a_refusal_has_one_encoding() {
+        let limit = usize::try_from(MAX_REFUSAL_BYTES).unwrap();
+        let samples = ["", "too many calls", "é"]
+            .map(|message| codec::encode(&Refusal::new(RefusalCode::BUSY, message)));
+        let taken = canonical(&samples, 20_000, |bytes| {
+            codec::decode::<Refusal>(bytes, limit).ok().map(|refusal| codec::encode(&refusal))
+        });
+        assert!(taken > 500, "{taken}");
+    }
 
     #[test]
     fn the_longest_refusal_fits_its_frame() {

@@ -69,7 +69,7 @@ pub enum Reject {
     NotFound {
         /// `provider`, `host`, `order`, `lease`, `escrow`, `job`, `dispute`, `key`, `challenge`,
         /// `validator`, `delegation`, `unbonding`, `proposal`, `parameter`, `bond`,
-        /// `registration`, `signature` or `affiliation`.
+        /// `registration`, `signature`, `affiliation` or `bid`.
         kind: Cow<'static, str>,
     },
     /// Somebody else's.

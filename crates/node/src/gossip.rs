@@ -9,7 +9,7 @@ use crate::{
     mempool::{Origin, TxPool},
 };
 use bytes::Bytes;
-use commonware_codec::{Decode as _, Encode as _, RangeCfg};
+use commonware_codec::{Buf, Decode as _, Encode as _, RangeCfg};
 use commonware_cryptography::ed25519::PublicKey;
 use commonware_p2p::{Blocker, Receiver, Recipients, Sender};
 use commonware_runtime::{Clock, Spawner};
@@ -83,17 +83,20 @@ async fn receive(
     mut receiver: impl Receiver<PublicKey = PublicKey>,
     mut blocker: impl Blocker<PublicKey = PublicKey>,
 ) {
-    let lengths = (RangeCfg::from(1..=MAX_TXS), RangeCfg::from(1..=MAX_TX_BYTES));
     while let Ok((peer, message)) = receiver.recv().await {
         let origin = if committees.is_member(&peer) { Origin::Validator } else { Origin::Here };
-        let taken = Vec::<Bytes>::decode_cfg(message, &lengths)
-            .map_err(|error| error.to_string())
-            .and_then(|txs| take(pool, &txs, origin));
+        let taken = read(message).and_then(|txs| take(pool, &txs, origin));
         if let Err(fault) = taken {
             tracing::warn!(%peer, fault, "a peer spreads what is not a transaction: cut off");
             blocker.block(peer);
         }
     }
+}
+
+/// The encoded transactions in a message.
+pub(crate) fn read(message: impl Buf) -> Result<Vec<Bytes>, String> {
+    let lengths = (RangeCfg::from(1..=MAX_TXS), RangeCfg::from(1..=MAX_TX_BYTES));
+    Vec::<Bytes>::decode_cfg(message, &lengths).map_err(|error| error.to_string())
 }
 
 /// Takes transactions in; the error tells which a peer should not have sent.
@@ -108,3 +111,6 @@ fn take(pool: &TxPool, txs: &[Bytes], origin: Origin) -> Result<(), String> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

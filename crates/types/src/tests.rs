@@ -1,5 +1,7 @@
 use crate::*;
 
+mod hostile;
+
 #[test]
 fn amounts_print_and_parse_exactly() {
     for (nanos, text) in [

@@ -241,4 +241,6 @@ pub fn rounds_max(steps: u64, arity: u32) -> u32 {
 }
 
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod tests;

@@ -9,7 +9,7 @@ use crate::shell;
 
 /// The house: every crate of `crates/`, lowest level first.
 const HOUSE: &[(u8, &[&str])] = &[
-    (0, &["types", "kernel"]),
+    (0, &["types", "kernel", "hostile"]),
     (1, &["ledger", "market", "spec", "verify"]),
     (2, &["sandbox", "api"]),
     (3, &["fabric"]),

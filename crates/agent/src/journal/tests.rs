@@ -1,6 +1,10 @@
 use super::*;
+use muster_hostile::{Meter, bent, canonical};
 use muster_ledger::job::{TaskOutput, TaskRef};
 use muster_types::SecretKey;
+
+#[global_allocator]
+static METER: Meter = Meter;
 
 const A: LeaseId = LeaseId(Hash([1; 32]));
 const B: LeaseId = LeaseId(Hash([2; 32]));
@@ -160,4 +164,24 @@ fn an_output_that_another_tenant_shares_is_revoked_and_stays() {
     journal.record(&result(B, 0, blob(3))).unwrap();
     let released = journal.forget(A).unwrap();
     assert_eq!(released, Released { unpin: vec![], revoke: vec![blob(3)] });
+}
+
+#[test]
+fn entries_have_one_encoding_and_damaged_ones_are_refused() {
+    let committed = Some(Committed { root: blob(3), count: 2, fuel: 1 });
+    let leases = [
+        LeaseEntry { tenant: TENANT, setup: None, committed: None },
+        LeaseEntry { tenant: TENANT, setup: Some(setup()), committed },
+    ]
+    .map(|entry| codec::encode(&entry));
+    let results = [codec::encode(&result(A, 3, blob(4)))];
+    let lease = |bytes: &[u8]| codec::decode::<LeaseEntry>(bytes, MAX_ENTRY_BYTES).ok();
+    let taken = canonical(&leases, 10_000, |bytes| lease(bytes).map(|one| codec::encode(&one)));
+    assert!(taken > 500, "{taken}");
+    let task = |bytes: &[u8]| codec::decode::<ResultEntry>(bytes, MAX_ENTRY_BYTES).ok();
+    let taken = canonical(&results, 10_000, |bytes| task(bytes).map(|one| codec::encode(&one)));
+    assert!(taken > 500, "{taken}");
+    bent(&[[&[1; 32][..], &[2; 32]].concat()], 2_000, |key| {
+        assert_eq!(second(key).is_ok(), key.len() == 64, "{key:?}");
+    });
 }

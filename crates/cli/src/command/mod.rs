@@ -11,6 +11,7 @@ mod provider;
 mod ps;
 mod quote;
 mod receipt;
+mod reference;
 mod run;
 mod sandbox_compile;
 mod sdl;
@@ -157,6 +158,9 @@ pub(crate) enum Command {
     Bench(bench::Bench),
     /// Print the completion script of a shell.
     Completions(completions::Completions),
+    /// Print a generated reference (for internal use).
+    #[command(hide = true)]
+    Reference(reference::Reference),
     /// Compile a WASM module read from stdin, under limits (for internal use).
     #[command(hide = true)]
     SandboxCompile(sandbox_compile::SandboxCompile),
@@ -188,6 +192,7 @@ impl Command {
             Self::Genesis(command) => command.run(printer),
             Self::Bench(command) => command.run(printer).await,
             Self::Completions(command) => command.run(printer),
+            Self::Reference(command) => command.run(printer),
             Self::SandboxCompile(command) => command.run(),
         }
     }

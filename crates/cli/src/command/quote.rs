@@ -3,9 +3,9 @@
 use super::Global;
 use crate::{
     error::{Exit, Failure},
+    files,
     printer::{Printer, facts, table},
 };
-use anyhow::Context as _;
 use clap::Args;
 use muster_market::Explanation;
 use muster_spec::Workload;
@@ -62,18 +62,9 @@ impl Quote {
 /// Reads and checks a job file; errors name line, column, field and fix.
 pub(crate) fn read_job(path: &Path) -> anyhow::Result<Workload> {
     let hint = "muster run examples/hello/hello.toml   # a job file that works, to start from";
-    let length = std::fs::metadata(path)
-        .map_err(|error| {
-            Failure::error(Exit::BadInput, format!("job file {}: {error}", path.display()), hint)
-        })?
-        .len();
-    if length > muster_spec::MAX_JOB_BYTES as u64 {
-        let most = muster_spec::MAX_JOB_BYTES;
-        let message = format!("job file {}: {length} bytes, at most {most}", path.display());
-        return Err(Failure::error(Exit::BadInput, message, hint));
-    }
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("job file {} cannot be read", path.display()))?;
+    let text = files::read_text(path, muster_spec::MAX_JOB_BYTES as u64).map_err(|error| {
+        Failure::error(Exit::BadInput, format!("job file {}: {error}", path.display()), hint)
+    })?;
     muster_spec::parse(path, &text).map_err(|defects| {
         Failure::error(Exit::BadInput, defects.to_string().trim_end().to_owned(), hint)
     })

@@ -5,7 +5,7 @@ mod plan;
 
 pub(crate) use plan::ProviderPlan;
 
-use crate::keyfile;
+use crate::{files, keyfile};
 use anyhow::Context as _;
 use muster_agent::Config as AgentConfig;
 use muster_ledger::{
@@ -168,9 +168,7 @@ pub(crate) fn now() -> anyhow::Result<Millis> {
 /// Reads a genesis file and checks it.
 pub(crate) fn read_genesis(path: &Path) -> anyhow::Result<Genesis> {
     let context = || format!("the genesis file {} cannot be read", path.display());
-    let length = std::fs::metadata(path).with_context(context)?.len();
-    anyhow::ensure!(length <= MAX_GENESIS_BYTES, "{}: {length} bytes are too many", path.display());
-    let bytes = std::fs::read(path).with_context(context)?;
+    let bytes = files::read(path, MAX_GENESIS_BYTES).with_context(context)?;
     let genesis: Genesis = serde_json::from_slice(&bytes).with_context(context)?;
     genesis.check().with_context(context)?;
     Ok(genesis)

@@ -1,9 +1,13 @@
 use super::*;
 use crate::schedule::{Cause, Stop};
 use muster_api::provider::TaskLimits;
+use muster_hostile::{Meter, canonical};
 use muster_ledger::{Action, job::JobKind};
 use muster_types::{Amount, Envelope, EscrowId, LeaseId, Millis, SecretKey};
 use std::collections::BTreeMap;
+
+#[global_allocator]
+static METER: Meter = Meter;
 
 fn start() -> Start {
     Start {
@@ -106,4 +110,29 @@ fn a_file_that_is_no_journal_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("journal.redb"), "something else").unwrap();
     assert!(matches!(Journal::open(dir.path()), Err(JobError::Journal { .. })));
+}
+
+#[test]
+fn entries_have_one_encoding_and_damaged_ones_are_refused() {
+    let decode = |bytes: &[u8]| codec::decode::<Start>(bytes, MAX_ENTRY_BYTES).ok();
+    let taken = canonical(&[codec::encode(&start())], 10_000, |bytes| {
+        decode(bytes).map(|start| codec::encode(&start))
+    });
+    assert!(taken > 500, "{taken}");
+    let lease = LeaseId(Hash([5; 32]));
+    let events = [
+        Event::Started,
+        Event::Prepared { lease },
+        Event::Gone { lease, cause: Cause::Silent("gone".to_owned()) },
+        Event::Stop { cause: Stop::Cancelled },
+    ]
+    .map(|event| codec::encode(&event));
+    let decode = |bytes: &[u8]| codec::decode::<Event>(bytes, MAX_ENTRY_BYTES).ok();
+    let taken =
+        canonical(&events, 10_000, |bytes| decode(bytes).map(|event| codec::encode(&event)));
+    assert!(taken > 500, "{taken}");
+    let taken = canonical(&[codec::encode(&tx(1))], 5_000, |bytes| {
+        codec::decode::<Tx>(bytes, MAX_ENTRY_BYTES).ok().map(|tx| codec::encode(&tx))
+    });
+    assert!(taken > 500, "{taken}");
 }

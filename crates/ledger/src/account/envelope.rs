@@ -12,6 +12,7 @@ use crate::{
     block::Stamp,
     ctx::{By, Ctx, Env, sum},
     provider::Provider,
+    stake::committee,
 };
 use muster_types::{AccountId, Amount, Auth, Envelope, KeySignature};
 
@@ -67,7 +68,7 @@ pub(crate) fn admit(
         available.checked_sub(fee).ok_or(Reject::InsufficientFunds { needed: fee, available })?;
     ctx.store(&signer, &account);
     ctx.fee(fee)?;
-    if signer != ctx.env.proposer
+    if signer != committee::owner(&ctx.scratch, &ctx.env.proposer)
         && let Some(mut provider) = ctx.find::<Provider>(&signer)
     {
         provider.conduct.fees_paid = sum(provider.conduct.fees_paid, fee)?;

@@ -17,7 +17,7 @@
 //! In view `v` of epoch `e` it is the turn of seat `(e + v) mod seats` to propose ([`turn`]). A view
 //! between a block's and its parent's has passed without a block: its turn was missed. A seat is
 //! down that has missed at least `downtime_turns_min` turns of an epoch and at least
-//! `downtime_bps` of its turns. Where more than a third of the seats are, it is the network's
+//! `downtime_bps` of its turns. Where a third of the seats or more are, it is the network's
 //! fault: then nobody is jailed. Being down costs no stake.
 
 use super::{Validator, ValidatorStatus, save};

@@ -10,7 +10,8 @@
 //! Anybody reports it, with the two votes; whether there was such a proposal does not matter. The
 //! key's validator loses `slash_equivocation_bps` of all stake and is jailed, once for every epoch
 //! and key. Evidence of an epoch counts until `stake_unbonding_ms` after the epoch's end, in steady
-//! time: as long as stake that was there then can still be slashed.
+//! time: as long as stake that was there then can still be slashed. At each epoch's end the four
+//! oldest epochs are looked at, and those whose evidence counts no more are forgotten for good.
 
 use super::{committee, slash};
 use crate::{

@@ -4,8 +4,14 @@ use super::{
     World,
     world::{PEOPLE, hash, id, key},
 };
-use crate::{Action, Tx, dispute::Finding, market};
+use crate::{
+    Action, Genesis, Params, Tx, archive,
+    dispute::Finding,
+    genesis::{Balance, EPOCH_BLOCKS, PROTOCOL},
+    market,
+};
 use borsh::BorshDeserialize;
+use muster_hostile::{Meter, allowance, bent, bent_text, canonical, peak_during};
 use muster_types::{Hash, Millis, Rate, codec};
 use muster_verify::Opening;
 use proptest::prelude::*;
@@ -136,6 +142,64 @@ fn arbitrary_actions_apply_or_are_refused() {
     let missing: Vec<_> = kinds.iter().filter(|kind| !decoded.contains(kind)).collect();
     assert!(missing.is_empty(), "never decoded: {missing:?}");
     assert!(applied.len() >= 20, "applied: {applied:?} of {kinds:?}");
+}
+
+#[global_allocator]
+static METER: Meter = Meter;
+
+#[test]
+fn transactions_bent_in_several_places_decode_to_themselves_in_little_memory() {
+    let taken =
+        canonical(&samples(), 60_000, |bytes| Tx::decode(bytes).ok().map(|tx| codec::encode(&tx)));
+    assert!(taken > 1_000, "{taken}");
+}
+
+#[test]
+fn a_genesis_from_anybody_is_refused_or_begins_a_chain() {
+    let balance = Balance { usd: super::usd(5), mst: super::usd(1) };
+    let genesis = Genesis {
+        name: "test".into(),
+        time: Millis(1),
+        protocol: PROTOCOL,
+        validators: vec![id("val"), id("ann")],
+        balances: [(id("val"), balance), (id("bob"), balance)].into(),
+        stakes: [(id("ann"), super::usd(3))].into(),
+        epoch_blocks: EPOCH_BLOCKS,
+        params: Params::default(),
+    };
+    let text = serde_json::to_string(&genesis).unwrap();
+    assert_eq!(serde_json::from_str::<Genesis>(&text).unwrap(), genesis);
+    let (mut read, mut begun) = (0, 0);
+    bent_text(&[&text], 20_000, |text| {
+        let Ok(genesis) = serde_json::from_str::<Genesis>(text) else { return };
+        read += 1;
+        let sound = genesis.check().is_ok();
+        assert_eq!(genesis.changes().is_ok(), sound, "{text}");
+        begun += u32::from(sound);
+    });
+    assert!(read > begun && begun > 100, "{begun} of {read}");
+}
+
+#[test]
+fn what_is_kept_of_the_past_may_be_damaged() {
+    let (w, _) = furnished();
+    let records: Vec<(Vec<u8>, Vec<u8>)> = w
+        .state
+        .iter()
+        .filter(|(key, value)| !archive::entries(key, value).is_empty())
+        .map(|(key, value)| (key.to_vec(), value.to_vec()))
+        .collect();
+    assert!(records.len() > 3, "{}", records.len());
+    for (key, value) in &records {
+        let samples = [codec::encode(&(key.clone(), value.clone()))];
+        bent(&samples, 2_000, |bytes| {
+            let Ok((key, value)) = codec::decode::<(Vec<u8>, Vec<u8>)>(bytes, 1 << 16) else {
+                return;
+            };
+            let (_, peak) = peak_during(|| archive::entries(&key, &value));
+            assert!(peak <= allowance(bytes.len()), "{peak}: {bytes:?}");
+        });
+    }
 }
 
 #[test]

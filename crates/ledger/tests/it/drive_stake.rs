@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 /// What may be voted on, and between what: mostly within bounds. None of these changes how long
 /// something lasts that has begun already,
 /// nor whom an order may win: a changed parameter wakes none of those that wait.
-const VOTED: [(&str, u64, u64); 31] = [
+const VOTED: [(&str, u64, u64); 37] = [
     ("fee_per_byte", 0, 4),
     ("fee_per_unit", 0, 3_000),
     ("burn_min_bps", 0, 10_000),
@@ -47,6 +47,12 @@ const VOTED: [(&str, u64, u64); 31] = [
     ("vote_period_ms", 1_000, 4_000),
     ("vote_quorum_bps", 0, 4_000),
     ("vote_delay_ms", 0, 2_000),
+    ("seat_stake", 0, 1_500_000_000),
+    ("seats_max", 0, 8),
+    ("seats_min", 1, 5),
+    ("slash_equivocation_bps", 0, 3_000),
+    ("downtime_bps", 1, 10_100),
+    ("downtime_turns_min", 0, 6),
     ("no_such", 0, 1),
 ];
 
@@ -62,6 +68,12 @@ pub(crate) fn params(seed: u64, params: Params) -> Params {
         validator_jail_ms: Millis(1_500),
         commission_step_bps: 500,
         commission_interval_ms: Millis(2_000),
+        slash_equivocation_bps: 700,
+        seat_stake: Amount::from_nanos(400_000_000),
+        seats_max: 7,
+        seats_min: 2,
+        downtime_bps: 3_000,
+        downtime_turns_min: 2,
         slash_wrong_vote_bps: if seed.is_multiple_of(4) { 9_999 } else { 1_000 },
         proposal_stake_min: Amount::from_nanos(500_000_000),
         proposal_fee: Amount::from_nanos(10_000_000),

@@ -37,6 +37,8 @@ mod evidence;
 mod hot;
 mod p2p;
 mod pace;
+#[cfg(any(test, fuzzing))]
+pub mod recode;
 mod resolver;
 mod rotation;
 pub mod rules;

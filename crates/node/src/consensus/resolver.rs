@@ -199,3 +199,6 @@ impl<E: StorageContext + Spawner> StateSyncSet<E, Resolver<E>> for Ledger<E> {
         Ok((Self::open(config, store).await, anchor))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -64,7 +64,7 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    fn entry(key: &[u8], value: &[u8]) -> Self {
+    pub(super) fn entry(key: &[u8], value: &[u8]) -> Self {
         Self { key: Bytes::copy_from_slice(key), value: Bytes::copy_from_slice(value) }
     }
 

@@ -1,5 +1,6 @@
 //! Tests of the engine's parts, and of one whole validator.
 
+mod hostile;
 mod hot;
 mod network;
 mod node;

@@ -79,6 +79,11 @@ struct Told {
     latest: Option<Vec<u8>>,
 }
 
+#[cfg(any(test, fuzzing))]
+pub(super) fn recoded(bytes: &[u8]) -> Option<Vec<u8>> {
+    codec::decode::<Message>(bytes, MAX_MESSAGE_BYTES).ok().map(|message| codec::encode(&message))
+}
+
 /// What the end of an epoch does not prove.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the end of epoch {epoch} is not proved: its {what} is wrong")]
@@ -328,3 +333,6 @@ async fn end_of(archive: &Marshal, last: Height) -> Option<EpochEnd> {
         next: next.to_vec(),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@ mod compiler;
 mod digits;
 mod files;
 mod helpers;
+mod hostile;
 mod limits;
 mod products;
 mod refused;

@@ -17,7 +17,10 @@
 //! address = "192.0.2.8:8640"        # left out: it comes by itself
 //! ```
 
-use crate::error::{Exit, Failure};
+use crate::{
+    error::{Exit, Failure},
+    files,
+};
 use anyhow::Context as _;
 use muster_node::consensus::{NetworkConfig, P2p, Peer, PeerAddress};
 use muster_types::AccountId;
@@ -80,11 +83,8 @@ impl Settings {
             let hint = "muster node init --dir DIR   # writes one that is right".to_owned();
             Failure::error(Exit::BadInput, format!("settings {}: {what}", path.display()), hint)
         };
-        let length = std::fs::metadata(path).map_err(|error| refuse(error.to_string()))?.len();
-        if length > MAX_FILE_BYTES {
-            return Err(refuse(format!("{length} bytes are too many")));
-        }
-        let text = std::fs::read_to_string(path).map_err(|error| refuse(error.to_string()))?;
+        let text = files::read_text(path, MAX_FILE_BYTES);
+        let text = text.map_err(|error| refuse(error.to_string()))?;
         let mut settings: Self =
             toml::from_str(&text).map_err(|error| refuse(error.to_string()))?;
         settings.base = path.parent().unwrap_or(Path::new("")).to_owned();
@@ -145,6 +145,7 @@ pub(super) fn render(api: SocketAddr, p2p: Option<SocketAddr>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use muster_hostile::bent_text;
 
     fn parse(text: &str) -> anyhow::Result<NetworkConfig> {
         toml::from_str::<Settings>(text)?.network()
@@ -161,6 +162,16 @@ mod tests {
         assert_eq!((p2p.listen, p2p.external), (listen, listen.into()));
         let address = "node.example:1".parse().ok();
         assert_eq!(p2p.peers, [Peer { key, address }]);
+    }
+
+    #[test]
+    fn settings_from_anybody_are_understood_or_refused() {
+        let listen = SocketAddr::from(([127, 0, 0, 1], 8640));
+        let peer = peer_entry(&AccountId::default(), "node.example:1");
+        let text = render(any_loopback_port(), Some(listen)) + &peer;
+        let mut read = 0;
+        bent_text(&[&text], 10_000, |text| read += u32::from(parse(text).is_ok()));
+        assert!(read > 500, "{read}");
     }
 
     #[test]

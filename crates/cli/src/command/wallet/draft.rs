@@ -10,20 +10,18 @@
 use super::{Global, act, sent, wallet_failure};
 use crate::{
     error::{Exit, Failure},
-    keyfile, network,
+    files, keyfile, network,
     printer::{Printer, facts},
 };
 use clap::Args;
 use muster_ledger::{Action, account::Multisig};
-use muster_types::{
-    AccountId, Envelope, KeySignature, MAX_SIGNATURES, MAX_TX_BYTES, Millis, Signed,
-};
+use muster_types::{AccountId, Envelope, KeySignature, MAX_SIGNATURES, Millis, Signed};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 const VERSION: u32 = 1;
-/// The text of the largest transaction, with room.
-const MAX_FILE_BYTES: usize = 16 * MAX_TX_BYTES;
+/// The text of the largest transaction, 64 KiB as bytes, with room.
+const MAX_FILE_BYTES: u64 = 1024 * 1024;
 /// How long members have to sign, in block time.
 const VALID_FOR: Millis = Millis(24 * 3_600_000);
 
@@ -55,10 +53,7 @@ impl Draft {
             let hint = "muster wallet send … --account $ACCOUNT --draft FILE   # makes one";
             Failure::error(Exit::BadInput, format!("draft {}: {what}", path.display()), hint)
         };
-        let bytes = std::fs::read(path).map_err(|error| refuse(error.to_string()))?;
-        if bytes.len() > MAX_FILE_BYTES {
-            return Err(refuse(format!("more than {MAX_FILE_BYTES} bytes")));
-        }
+        let bytes = files::read(path, MAX_FILE_BYTES).map_err(|error| refuse(error.to_string()))?;
         let draft: Self = serde_json::from_slice(&bytes)
             .map_err(|error| refuse(format!("not a draft: {error}")))?;
         if draft.version != VERSION {

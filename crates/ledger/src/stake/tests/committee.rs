@@ -171,6 +171,26 @@ fn fees_go_to_the_validator_that_a_seat_votes_for() {
     assert_eq!(view::account(&w.state, &id("k1")), None);
 }
 
+#[test]
+fn what_a_provider_pays_to_its_own_seat_is_no_fee_paid() {
+    let mut w = World::with(&["val"], |params| params.fee_per_unit = nanos(100));
+    w.stakes("ann", 0, mst(5));
+    w.ok("ann", Action::ProviderSet { profile: Default::default() });
+    let more = w.seats("ann", &["k1"]);
+    w.ok("ann", more);
+    let pays = |w: &mut World, proposer| {
+        w.proposer = id(proposer);
+        let paid = |w: &World| keys::PROVIDERS.get(&w.state, &id("ann")).unwrap().conduct.fees_paid;
+        let before = paid(w);
+        w.ok("ann", Action::Transfer { to: id("bob"), asset: Asset::Usd, amount: usd(1) });
+        paid(w).checked_sub(before).unwrap()
+    };
+    let table = [("val", nanos(100)), ("k1", nanos(0)), ("ann", nanos(0)), ("k2", nanos(100))];
+    for (proposer, counted) in table {
+        assert_eq!(pays(&mut w, proposer), counted, "{proposer}");
+    }
+}
+
 /// After an epoch with four validators.
 struct Missed {
     w: World,

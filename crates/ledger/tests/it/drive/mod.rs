@@ -7,6 +7,7 @@ mod owner;
 mod party;
 mod past;
 mod provider;
+mod seats;
 mod tenant;
 
 use crate::drive_stake;
@@ -14,9 +15,8 @@ use crate::model::{Model, Phase, Sent, Signers, Verdict, lowest_unused, money};
 use muster_ledger::{
     Action, BlockBuilder, BlockContext, BlockOutcome, Event, Genesis, MemoryState, Params, Reject,
     Tx,
-    genesis::{Balance, EPOCH_BLOCKS, PROTOCOL},
+    genesis::{Balance, PROTOCOL},
     invariant, rebuild_derived,
-    stake::Views,
 };
 use muster_types::{
     AccountId, Amount, Asset, Auth, Envelope, Hash, LeaseId, Millis, Rate, SecretKey, codec,
@@ -109,6 +109,17 @@ impl Seen {
         for (what, _) in left.into_iter().filter(|(_, count)| *count > 0) {
             self.end(what.into());
         }
+        let committee = &model.committee;
+        let of_several = |owner| committee.seats.iter().filter(|(_, of)| of == owner).count() > 1;
+        let epochs = [
+            ("CommitteeChanged", committee.changed > 0),
+            ("MissedTurns", committee.jailed > 0),
+            ("Equivocated", !committee.offences.is_empty()),
+            ("SeveralSeats", committee.seats.iter().any(|(_, owner)| of_several(owner))),
+        ];
+        for (what, _) in epochs.into_iter().filter(|(_, happened)| *happened) {
+            self.end(what.into());
+        }
         for provider in model.providers.iter() {
             let standing = format!("{:?}", provider.standing);
             self.end(standing.split(' ').next().unwrap_or_default().to_owned());
@@ -134,7 +145,7 @@ fn first_word(of: &impl std::fmt::Debug) -> String {
 }
 
 /// What has to happen in a long test.
-const ENDS: [&str; 51] = [
+const ENDS: [&str; 55] = [
     "TenantClosed",
     "OutOfFunds",
     "ProviderNotReady",
@@ -186,6 +197,10 @@ const ENDS: [&str; 51] = [
     "refused: SpendLimit",
     "refused: Signatures",
     "refused: NotYours",
+    "CommitteeChanged",
+    "MissedTurns",
+    "Equivocated",
+    "SeveralSeats",
 ];
 
 struct Run {
@@ -196,6 +211,7 @@ struct Run {
     /// Their accounts.
     people: Vec<AccountId>,
     hot_keys: Vec<AccountId>,
+    seat_keys: Vec<SecretKey>,
     chain: Hash,
     /// A provider that does nothing for a while.
     asleep: Option<AccountId>,
@@ -273,7 +289,7 @@ impl Run {
             validators: keys[..VALIDATORS].iter().map(SecretKey::account).collect(),
             balances: keys.iter().map(|key| (key.account(), balance)).collect(),
             stakes: drive_stake::stakes(&keys[..VALIDATORS]),
-            epoch_blocks: EPOCH_BLOCKS,
+            epoch_blocks: [4, 9, 16][which(seed, 3)],
             params: drive_stake::params(seed, params(seed)),
         };
         let mut state = MemoryState::default();
@@ -281,9 +297,9 @@ impl Run {
         let random = ChaCha8Rng::seed_from_u64(seed);
         let (model, chain) = (Model::new(&genesis), genesis.id());
         let people = keys.iter().map(SecretKey::account).collect();
-        let hot_keys = owner::keys();
+        let (hot_keys, seat_keys) = (owner::keys(), seats::keys());
         let (asleep, block_now) = (None, 0);
-        Self { random, state, model, keys, people, hot_keys, chain, asleep, block_now }
+        Self { random, state, model, keys, people, hot_keys, seat_keys, chain, asleep, block_now }
     }
 
     fn below(&mut self, limit: u64) -> u64 {
@@ -333,7 +349,7 @@ impl Run {
             now: Millis(self.model.now + step),
             beacon: Hash(std::array::from_fn(|_| u8::try_from(self.below(256)).unwrap())),
             proposer: drive_stake::proposer(&mut self.random, &self.model),
-            views: Views::default(),
+            views: self.views(),
         };
         self.block_now = context.now.0;
         let mut acts = self.openings(context.height);
@@ -463,7 +479,7 @@ impl Run {
     }
 
     fn act(&mut self) -> Option<(AccountId, Action)> {
-        let (rightful, action) = match self.below(41) {
+        let (rightful, action) = match self.below(43) {
             0..=7 => self.as_tenant()?,
             8..=15 => self.as_provider()?,
             16 => {
@@ -477,16 +493,15 @@ impl Run {
             27..=32 => self.as_trader()?,
             33 => self.as_owner()?,
             34 => self.on_what_has_left()?,
+            35 | 36 => self.as_voter()?,
             _ => drive_stake::act(&mut self.random, &self.model)?,
         };
         Some((if self.chance(8) { self.anybody() } else { rightful }, action))
     }
 }
 
-/// How many kinds of actions are tried.
-/// [`Action::SeatsSet`] and [`Action::EquivocationReport`] are not among them: what they rest on,
-/// epochs and votes on blocks, is the node's.
-const KINDS: usize = 53;
+/// How many kinds of actions are tried: all.
+const KINDS: usize = 55;
 
 /// From so many actions on, everything in [`ENDS`] happens.
 const LONG: u64 = 100_000;

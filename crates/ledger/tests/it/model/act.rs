@@ -85,8 +85,8 @@ impl Model {
             Action::Propose { .. } | Action::Vote { .. } => {
                 self.vote_act(ProposalId::derive(&tx), who, action)
             }
-            // Not driven: what they rest on, epochs and votes on blocks, is the node's.
-            Action::SeatsSet { .. } | Action::EquivocationReport { .. } => Err(super::Refused),
+            Action::SeatsSet { seats } => self.seats_set(who, seats),
+            Action::EquivocationReport { evidence } => self.equivocation_report(evidence),
         }
     }
 }

@@ -103,7 +103,8 @@ fn units(action: &Action) -> usize {
         Action::OrderUpdate { change: OrderChange::Shrink { leases }, .. } => leases.len().max(1),
         Action::BisectReveal { openings, .. } => openings.len().max(1),
         Action::BidAccept { hosts, .. } => hosts.len().max(1),
-        Action::DisputeOpen { .. } => 8,
+        Action::DisputeOpen { .. } | Action::EquivocationReport { .. } => 8,
+        Action::SeatsSet { seats } => (4 * seats.len()).max(1),
         Action::EscrowClose { .. }
         | Action::Propose { .. }
         | Action::Vote { .. }
@@ -156,7 +157,7 @@ impl Model {
         must(by.fee <= by.max_fee)?;
         self.take(by.signer, Asset::Usd, &by.fee)?;
         self.pot += &by.fee;
-        if by.signer != self.proposer
+        if by.signer != self.committee.owner(&self.proposer)
             && let Some(provider) = self.providers.find_mut(|one| one.id == by.signer)
         {
             provider.fees_paid += &by.fee;

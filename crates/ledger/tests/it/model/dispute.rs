@@ -106,7 +106,8 @@ impl Model {
             if let (Some(verdict), Some(named)) = (verdict, named)
                 && verdict != *named
             {
-                self.slash_stake(voter, self.params.slash_wrong_vote_bps);
+                let validator = self.committee.owner(voter);
+                self.slash_stake(&validator, self.params.slash_wrong_vote_bps);
             }
         }
     }

@@ -24,10 +24,12 @@ impl Model {
         self.duties_due();
         self.turns();
         self.share_fees();
-        let retention = self.params.retention_ms.0;
+        // What is voted now counts from the next block on.
+        let params = self.params.clone();
         self.votes_due();
+        self.epoch_due(&params);
         self.note_final();
-        self.leave(retention);
+        self.leave(params.retention_ms.0);
     }
 
     /// Who did not get ready, or did not come back, in time.

@@ -11,6 +11,7 @@ mod bid;
 mod bond;
 mod challenge;
 mod clear;
+mod committee;
 mod compare;
 mod dispute;
 mod due;
@@ -30,6 +31,7 @@ mod wake;
 
 pub(crate) use authority::{Delegated, lowest_unused};
 pub(crate) use challenge::{Challenge, Stage};
+pub(crate) use committee::Committee;
 pub(crate) use leave::Past;
 use list::List;
 use muster_ledger::{
@@ -349,6 +351,7 @@ pub(crate) struct Model {
     pub(crate) previous_beacon: Hash,
     pub(crate) proposer: AccountId,
     pub(crate) validators: Vec<AccountId>,
+    pub(crate) committee: Committee,
     pub(crate) people: List<Person>,
     pub(crate) providers: List<Provider>,
     pub(crate) bonds: List<Bond>,
@@ -393,6 +396,7 @@ impl Model {
             previous_beacon: Hash::ZERO,
             proposer: AccountId::default(),
             validators: genesis.validators.clone(),
+            committee: Committee::new(genesis),
             people,
             providers: List::default(),
             bonds: List::default(),
@@ -427,6 +431,7 @@ impl Model {
         self.previous_beacon = self.beacon;
         self.beacon = context.beacon;
         self.proposer = context.proposer;
+        self.views_begin(context.views);
     }
 
     /// A transaction: applies whole, or changes nothing.

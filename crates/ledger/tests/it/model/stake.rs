@@ -129,7 +129,7 @@ impl Stakes {
         self.stakers.iter().find(|one| one.id == *id).ok_or(Refused)
     }
 
-    fn staker_mut(&mut self, id: &AccountId) -> Result<&mut Staker, Refused> {
+    pub(super) fn staker_mut(&mut self, id: &AccountId) -> Result<&mut Staker, Refused> {
         self.stakers.iter_mut().find(|one| one.id == *id).ok_or(Refused)
     }
 
@@ -294,7 +294,7 @@ impl Model {
     }
 
     fn validator_set(&mut self, who: AccountId, commission_bps: u32) -> Outcome {
-        must(commission_bps <= 10_000)?;
+        must(commission_bps <= 10_000 && !self.committee.named.contains_key(&who))?;
         let least = self.params.validator_stake_min;
         if self.stakes.staker(&who).is_err() {
             self.stakes.stakers.push(Staker::new(who, Money::zero(), least));
@@ -394,7 +394,7 @@ impl Model {
     pub(super) fn share_fees(&mut self) {
         let fees = std::mem::take(&mut self.pot);
         self.fees += &fees;
-        let proposer = self.proposer;
+        let proposer = self.committee.owner(&self.proposer);
         let kept = match self.stakes.staker(&proposer) {
             Ok(staker) if !fees.is_zero() && !staker.delegated().is_zero() => {
                 let commission = (&fees * bps(staker.commission_bps)).floor();

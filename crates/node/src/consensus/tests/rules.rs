@@ -43,7 +43,7 @@ fn first_state() -> MemoryState {
 }
 
 /// A block on genesis with these transactions; the state's roots are not computed.
-fn child(txs: &[Tx]) -> Block {
+pub(super) fn child(txs: &[Tx]) -> Block {
     let parent = root_block();
     let digest = to_hash(&parent.digest());
     let mut block = parent.clone();
