@@ -10,10 +10,28 @@ use anyhow::{Context, Result, bail};
 
 use crate::{guests, shell};
 
-/// Checks the tools; adds the WASM target where rustup can.
+/// Checks the tools; adds the WASM target where rustup can, and iproute2 where apt-get can.
 pub(crate) fn run() -> Result<()> {
     c_compiler()?;
-    wasm_target()
+    wasm_target()?;
+    iproute2();
+    Ok(())
+}
+
+/// One test makes network namespaces with it; without it that test is skipped.
+fn iproute2() {
+    let is_there = |program| shell::capture(Command::new(program).arg("-V")).is_ok();
+    if is_there("ip") && is_there("tc") {
+        return;
+    }
+    // Where there is no apt-get, or it may not, there is nothing to do.
+    let mut install = Command::new("apt-get");
+    if shell::capture(install.args(["install", "--yes", "iproute2"])).is_err() {
+        eprintln!(
+            "note: without iproute2 the test of validators on several hosts is skipped. On Debian \
+             or Ubuntu type, as root:\n    apt-get install --yes iproute2"
+        );
+    }
 }
 
 fn c_compiler() -> Result<()> {

@@ -35,6 +35,9 @@ const ARCHIVE: TableDefinition<'_, Bytes, Bytes> = TableDefinition::new("archive
 /// Records come from this node's own disk; the bound only catches corruption.
 const MAX_RECORD_BYTES: usize = 256 * 1024 * 1024;
 
+/// The most memory that holds pages of the file.
+const CACHE_BYTES: usize = 64 * 1024 * 1024;
+
 /// How many blocks a slow listener may lag behind before it has to catch up from disk.
 const LIVE_BLOCKS: usize = 1024;
 
@@ -143,7 +146,7 @@ impl History {
     /// # Errors
     /// [`HistoryError::Database`], also where another process has it open.
     pub(crate) fn open(path: &Path) -> Result<Self, HistoryError> {
-        let database = Database::create(path)?;
+        let database = Database::builder().set_cache_size(CACHE_BYTES).create(path)?;
         let history =
             Self { database: Arc::new(database), live: broadcast::channel(LIVE_BLOCKS).0 };
         let write = history.write()?;

@@ -27,13 +27,22 @@ const FEES_MAX: Amount = Amount::from_nanos(1_000_000);
 pub(crate) const PROVIDERS: usize = 3;
 
 /// Calls `ready` until it gives something.
-pub(crate) fn wait_until<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait_until<T>(what: &str, ready: impl FnMut() -> Option<T>) -> T {
+    wait_long(PATIENCE, what, ready)
+}
+
+/// The same with patience of one's own.
+pub(crate) fn wait_long<T>(
+    patience: Duration,
+    what: &str,
+    mut ready: impl FnMut() -> Option<T>,
+) -> T {
     let start = Instant::now();
     loop {
         if let Some(found) = ready() {
             return found;
         }
-        assert!(start.elapsed() < PATIENCE, "waited in vain until {what}");
+        assert!(start.elapsed() < patience, "waited in vain until {what}");
         std::thread::sleep(POLL);
     }
 }
@@ -91,8 +100,13 @@ impl Running {
     }
 
     /// Waits for its end; gives the exit status.
-    pub(crate) fn wait(mut self) -> Option<i32> {
-        wait_until("the process has ended", || self.0.try_wait().unwrap()).code()
+    pub(crate) fn wait(self) -> Option<i32> {
+        self.wait_long(PATIENCE)
+    }
+
+    /// The same with patience of one's own.
+    pub(crate) fn wait_long(mut self, patience: Duration) -> Option<i32> {
+        wait_long(patience, "the process has ended", || self.0.try_wait().unwrap()).code()
     }
 
     pub(crate) fn has_ended(&mut self) -> bool {
@@ -153,9 +167,14 @@ impl Home {
 
     /// Starts a node in the background; its stdout and what it logs go to `NAME.out`, `NAME.err`.
     pub(crate) fn spawn(&self, name: &str, args: &[&str]) -> Running {
-        let file = |kind: &str| File::create(self.path(&format!("{name}.{kind}"))).unwrap();
         let mut command = self.command(args);
         command.env("MUSTER_LOG", "warn,muster_node=info");
+        self.start(name, command)
+    }
+
+    /// The same with a command that is ready.
+    pub(crate) fn start(&self, name: &str, mut command: Command) -> Running {
+        let file = |kind: &str| File::create(self.path(&format!("{name}.{kind}"))).unwrap();
         Running(command.stdout(file("out")).stderr(file("err")).spawn().unwrap())
     }
 }

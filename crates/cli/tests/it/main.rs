@@ -2,11 +2,14 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod bad_input;
+mod bench;
 mod commands;
 mod crashes;
 mod demo;
 mod devnet;
 mod guests;
+mod namespaces;
+mod netns;
 mod receipts;
 mod sdl;
 mod validators;

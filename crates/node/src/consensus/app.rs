@@ -14,7 +14,7 @@ use super::{
 };
 use crate::mempool::TxPool;
 use commonware_consensus::{marshal::ancestry::Ancestry, simplex::scheme::ed25519::Scheme};
-use commonware_cryptography::Digestible as _;
+use commonware_cryptography::{Digestible as _, blake3::Digest};
 use commonware_glue::stateful::{Application, Finality, Input, Proposed, db::DatabaseSet};
 use commonware_runtime::{Clock, Spawner};
 use commonware_storage::Context as StorageContext;
@@ -41,6 +41,13 @@ pub(crate) struct App {
 pub(crate) fn now(clock: &impl Clock) -> Millis {
     let since = clock.current().duration_since(UNIX_EPOCH).unwrap_or_default();
     Millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Logs when a block came how far, in microseconds since the Unix epoch: `muster bench consensus`
+/// reads it.
+fn time_of(step: &'static str, clock: &impl Clock, height: u64, digest: &Digest) {
+    let at = clock.current().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
+    tracing::debug!(target: "muster_node::timing", step, height, %digest, at);
 }
 
 /// Checks a block against its parent's state; on success also gives the state after it.
@@ -174,6 +181,7 @@ where
         let parent = std::pin::pin!(ancestry).next().await?;
         let on = (&parent.inner().header, to_hash(&parent.digest()));
         let (block, merkleized) = self.build(now(&clock), context, on, batch).await?;
+        time_of("proposed", &clock, block.header.height, &block.digest());
         Some(Proposed { block, merkleized })
     }
 
@@ -235,7 +243,14 @@ where
         finalized
     }
 
-    async fn finalized(&mut self, _: (E, Ctx), block: &Block, finalized: FinalizedBlock, (): ()) {
+    async fn finalized(
+        &mut self,
+        (clock, _): (E, Ctx),
+        block: &Block,
+        finalized: FinalizedBlock,
+        (): (),
+    ) {
+        time_of("final", &clock, block.header.height, &block.digest());
         (self.on_finalized)(&finalized);
         if self.epochs.is_last(block.header.height) {
             // Nobody listens only where the engine has ended.

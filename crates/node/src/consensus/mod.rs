@@ -82,7 +82,10 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     pin::pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -207,9 +210,15 @@ impl Consensus {
                         return;
                     }
                 };
-                let run = || run(dir.join("ledger"), stack, &net, ready_sender, stop);
-                let end = catch_unwind(AssertUnwindSafe(run))
-                    .unwrap_or_else(|panic| Exit::Died(panic_text(panic.as_ref())));
+                let stopping = AtomicBool::new(false);
+                let run = || run(dir.join("ledger"), stack, &net, ready_sender, (stop, &stopping));
+                let end = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+                    // Actors that wait for one that has stopped already are cut off.
+                    if stopping.load(Ordering::Relaxed) {
+                        return Exit::Stopped;
+                    }
+                    Exit::Died(panic_text(panic.as_ref()))
+                });
                 drop(lock);
                 exit_sender.send_replace(Some(end));
             })
@@ -528,7 +537,7 @@ fn run(
     stack: StackConfig,
     net: &Net,
     ready: oneshot::Sender<Result<Marshal, NodeError>>,
-    stop: oneshot::Receiver<()>,
+    (stop, stopping): (oneshot::Receiver<()>, &AtomicBool),
 ) -> Exit {
     let settings = runtime::Config::new().with_worker_threads(2).with_storage_directory(storage);
     runtime::Runner::new(settings).start(async move |context| {
@@ -546,6 +555,7 @@ fn run(
         // Where nobody waits any more, the stop below has come too.
         let _ = ready.send(Ok(started.marshal));
         let exit = supervise(started.actors, stop).await;
+        stopping.store(matches!(exit, Exit::Stopped), Ordering::Relaxed);
         if matches!(exit, Exit::Stopped) && context.stop(0, Some(STOP_TIMEOUT)).await.is_err() {
             tracing::warn!("an actor did not stop in time and was cut off");
         }

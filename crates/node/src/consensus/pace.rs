@@ -35,7 +35,7 @@ pub struct Pace {
 impl Default for Pace {
     fn default() -> Self {
         Self {
-            heartbeat: Duration::from_millis(400),
+            heartbeat: Duration::from_millis(500),
             gather: Duration::from_millis(10),
             leader_timeout: Duration::from_millis(750),
         }

@@ -1,5 +1,6 @@
 //! `muster bench`: measurements that compare with a baseline in the same run.
 
+mod consensus;
 mod ledger;
 mod market;
 mod restart;
@@ -36,6 +37,12 @@ use serde::Serialize;
 /// over that with a thousand hosts. Without a target: the time for a lease of mixed orders, of
 /// orders that all ask for the same, for an order that nothing matches, and for writing a lease into
 /// the state, with 10^3 to 10^6 hosts; `auction_...`: the auction alone, without the ledger.
+///
+/// consensus: validators on this machine. Finality from the moment that a block is built to be
+/// sent until a validator has executed it as final; with 1, with 4, and with 4 whose messages all
+/// take 50 ms (a simulated delay), in units of that delay. Memory, processor time and catching up
+/// are of processes of `muster node run`, `tps_4` is of four nodes in this process. Ceilings:
+/// `finality_4_wan_over_delay`, `idle_rss_mib`, `idle_cpu_pct`.
 #[derive(Args)]
 #[command(after_help = "Example:\n  cargo run --release -p muster-cli -- bench wasm --json")]
 pub(crate) struct Bench {
@@ -44,10 +51,15 @@ pub(crate) struct Bench {
     /// restart: how many orders.
     #[arg(long, value_name = "N", default_value_t = restart::ORDERS)]
     orders: u64,
+    /// consensus: a few blocks of each, in any build, to see that it works.
+    #[arg(long)]
+    quick: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Name {
+    /// Validators' finality, throughput, catching up, memory and processor time.
+    Consensus,
     /// Applying transactions against checking their signatures.
     Ledger,
     /// The sandbox against native code.
@@ -86,10 +98,21 @@ struct Measurement {
     ratio: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     target: Option<f64>,
+    /// Where `value` is a median.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    p99: Option<f64>,
+    /// Of what, and in what setting.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<&'static str>,
     ok: bool,
 }
 
 impl Measurement {
+    const fn new(name: &'static str, unit: &'static str, value: f64) -> Self {
+        let (baseline, ratio, target, p99, note) = (None, None, None, None, None);
+        Self { name, value, unit, baseline, ratio, target, p99, note, ok: true }
+    }
+
     /// A figure whose ratio to the baseline must not exceed `ceiling`.
     fn at_most(
         name: &'static str,
@@ -100,18 +123,18 @@ impl Measurement {
     ) -> Self {
         let ratio = value / baseline;
         let (baseline, target) = (Some(baseline), Some(ceiling));
-        Self { name, value, unit, baseline, ratio: Some(ratio), target, ok: ratio <= ceiling }
+        let ok = ratio <= ceiling;
+        Self { baseline, ratio: Some(ratio), target, ok, ..Self::new(name, unit, value) }
     }
 
     /// A figure that must not itself exceed `ceiling`.
     fn within(name: &'static str, unit: &'static str, value: f64, ceiling: f64) -> Self {
-        let (baseline, ratio, target) = (None, None, Some(ceiling));
-        Self { name, value, unit, baseline, ratio, target, ok: value <= ceiling }
+        Self { target: Some(ceiling), ok: value <= ceiling, ..Self::new(name, unit, value) }
     }
 
     /// A figure to go with the others.
-    fn fact(name: &'static str, unit: &'static str, value: f64) -> Self {
-        Self { name, value, unit, baseline: None, ratio: None, target: None, ok: true }
+    const fn fact(name: &'static str, unit: &'static str, value: f64) -> Self {
+        Self::new(name, unit, value)
     }
 
     /// A figure and its baseline, measured together often enough for a ratio of their own, which
@@ -125,19 +148,20 @@ impl Measurement {
     ) -> Self {
         let ok = floor.is_none_or(|floor| ratio >= floor);
         let (baseline, ratio) = (Some(baseline), Some(ratio));
-        Self { name, value, unit, baseline, ratio, target: floor, ok }
+        Self { baseline, ratio, target: floor, ok, ..Self::new(name, unit, value) }
     }
 
     /// A figure beside its baseline, without a target.
     fn shown(name: &'static str, unit: &'static str, value: f64, baseline: f64) -> Self {
         let (baseline, ratio) = (Some(baseline), Some(value / baseline));
-        Self { name, value, unit, baseline, ratio, target: None, ok: true }
+        Self { baseline, ratio, ..Self::new(name, unit, value) }
     }
 }
 
 impl Bench {
     pub(crate) async fn run(self, printer: &Printer) -> anyhow::Result<()> {
-        if cfg!(debug_assertions) {
+        let any_build = self.quick && matches!(self.name, Name::Consensus);
+        if cfg!(debug_assertions) && !any_build {
             let name = self.name.to_possible_value().map(|value| value.get_name().to_owned());
             let name = name.unwrap_or_default();
             let hint = format!("cargo run --release -p muster-cli -- bench {name}");
@@ -148,6 +172,7 @@ impl Bench {
             ));
         }
         let (bench, results) = match self.name {
+            Name::Consensus => ("consensus", consensus::measure(printer, self.quick).await?),
             Name::Ledger => ("ledger", ledger::measure(printer)?),
             Name::Wasm => ("wasm", wasm::measure(printer).await?),
             Name::Market => ("market", market::measure(printer)?),
@@ -171,22 +196,40 @@ fn machine() -> Machine {
 }
 
 fn render(report: &Report) -> String {
+    let has_baselines = report.results.iter().any(|result| result.baseline.is_some());
+    let rows = report.results.iter().map(row);
+    let figures = match has_baselines {
+        true => table(["NAME", "VALUE", "BASELINE", "RATIO", "TARGET", ""], rows),
+        false => {
+            let rows = rows.map(|[name, value, _, _, target, ok]| [name, value, target, ok]);
+            table(["NAME", "VALUE", "TARGET", ""], rows)
+        }
+    };
+    let notes = report
+        .results
+        .iter()
+        .filter_map(|result| result.note.map(|note| [result.name.to_owned(), note.to_owned()]));
+    let notes: Vec<_> = notes.collect();
+    let notes = if notes.is_empty() { String::new() } else { table(["NAME", "OF WHAT"], notes) };
+    [report.machine.cpu.as_str(), &figures, &notes].join("\n")
+}
+
+fn row(result: &Measurement) -> [String; 6] {
     let number = |value: Option<f64>, text: fn(f64) -> String| value.map(text).unwrap_or_default();
-    let rows = report.results.iter().map(|result| {
-        let ok = match (result.target, result.ok) {
-            (None, _) => "",
-            (Some(_), true) => "ok",
-            (Some(_), false) => "missed",
-        };
-        [
-            result.name.to_owned(),
-            format!("{:.3} {}", result.value, result.unit),
-            number(result.baseline, |value| format!("{value:.3}")),
-            number(result.ratio, |value| format!("{value:.2}")),
-            number(result.target, |value| format!("{value:.2}")),
-            ok.to_owned(),
-        ]
-    });
-    let head = ["NAME", "VALUE", "BASELINE", "RATIO", "TARGET", ""];
-    format!("{}\n{}", report.machine.cpu, table(head, rows))
+    let ok = match (result.target, result.ok) {
+        (None, _) => "",
+        (Some(_), true) => "met",
+        (Some(_), false) => "missed",
+    };
+    [
+        result.name.to_owned(),
+        match result.p99 {
+            Some(p99) => format!("{:.2} {}, p99 {p99:.2}", result.value, result.unit),
+            None => format!("{:.3} {}", result.value, result.unit),
+        },
+        number(result.baseline, |value| format!("{value:.3}")),
+        number(result.ratio, |value| format!("{value:.2}")),
+        number(result.target, |value| format!("{value:.2}")),
+        ok.to_owned(),
+    ]
 }

@@ -23,6 +23,9 @@ pub(super) struct Run {
     /// The node's settings.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
+    /// End when the process that started this one ends.
+    #[arg(long, hide = true)]
+    end_with_parent: bool,
 }
 
 #[derive(Serialize)]
@@ -36,6 +39,10 @@ struct Started {
 
 impl Run {
     pub(super) async fn run(self, printer: &Printer) -> anyhow::Result<()> {
+        if self.end_with_parent {
+            let kill = rustix::process::Signal::KILL;
+            rustix::process::set_parent_process_death_signal(Some(kill))?;
+        }
         let settings = Settings::read(&self.config)?;
         let key = keyfile::load(&settings.key())?;
         let genesis = network::read_genesis(&settings.genesis())?;
