@@ -13,6 +13,8 @@ mod quote;
 mod receipt;
 mod run;
 mod sandbox_compile;
+#[cfg(feature = "sim")]
+mod sim;
 mod stake;
 mod vote;
 mod wallet;
@@ -149,6 +151,9 @@ pub(crate) enum Command {
     Genesis(genesis::GenesisCommand),
     /// Measure, against a baseline in the same run.
     Bench(bench::Bench),
+    /// Simulate validators, their network, disks and crashes.
+    #[cfg(feature = "sim")]
+    Sim(sim::Sim),
     /// Print the completion script of a shell.
     Completions(completions::Completions),
     /// Compile a WASM module read from stdin, under limits (for internal use).
@@ -174,6 +179,8 @@ impl Command {
             Self::Node(command) => command.run(global, printer).await,
             Self::Genesis(command) => command.run(printer),
             Self::Bench(command) => command.run(printer).await,
+            #[cfg(feature = "sim")]
+            Self::Sim(command) => command.run(printer),
             Self::Completions(command) => command.run(printer),
             Self::SandboxCompile(command) => command.run(),
         }
