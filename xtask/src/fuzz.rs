@@ -1,4 +1,5 @@
-//! Longer searches than a test run has time for: the ledger's model, and the fuzz targets.
+//! Longer searches than a test run has time for: the ledger's model, the simulator, and the fuzz
+//! targets.
 
 use std::time::Duration;
 
@@ -25,6 +26,14 @@ pub(crate) fn soak(minutes: u64, seed: u64) -> Result<()> {
     test.env("MUSTER_MODEL_ACTIONS", actions.to_string());
     test.env("MUSTER_MODEL_SEED", seed.to_string());
     shell::stream(&mut test)
+}
+
+/// Simulates validators under one seed after the other; fails where a seed does.
+pub(crate) fn swarm(minutes: u64, seed: u64) -> Result<()> {
+    let mut muster = shell::cargo();
+    muster.args(["run", "--locked", "--package", "muster-cli", "--features", "sim", "--"]);
+    muster.args(["sim", "swarm", "--minutes", &minutes.to_string(), "--seed", &seed.to_string()]);
+    shell::stream(&mut muster)
 }
 
 /// Runs each fuzz target, or one of them, for so long.

@@ -8,6 +8,7 @@
 //! | `references` | compares, or writes, what is generated in `docs/reference/` |
 //! | `test` | builds the guests and runs every test |
 //! | `soak` | runs the ledger against its model for longer than the tests do |
+//! | `swarm` | simulates validators under one seed after the other on all cores |
 //! | `fuzz` | runs the fuzz targets of `fuzz/`, where there is a nightly compiler |
 //! | `check` | formatting, lints, `tidy`, licences, generated references, then the tests |
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command-line tool talks")]
@@ -70,6 +71,15 @@ enum Command {
         #[arg(long, default_value_t = 1_000_000)]
         seed: u64,
     },
+    /// Simulate validators under one seed after the other, on all cores.
+    Swarm {
+        /// For how long.
+        #[arg(long, default_value_t = 10)]
+        minutes: u64,
+        /// The first seed; the tests begin at 0.
+        #[arg(long, default_value_t = 1_000)]
+        seed: u64,
+    },
     /// Run the fuzz targets.
     Fuzz {
         /// Only this one.
@@ -89,6 +99,7 @@ fn main() -> ExitCode {
         Command::Check(options) => check::run(&options),
         Command::Test => test::run(),
         Command::Soak { minutes, seed } => fuzz::soak(minutes, seed),
+        Command::Swarm { minutes, seed } => fuzz::swarm(minutes, seed),
         Command::Fuzz { target, seconds } => {
             fuzz::fuzz(target.as_deref(), Duration::from_secs(seconds))
         }

@@ -11,6 +11,8 @@ mod http;
 pub mod light;
 pub mod mempool;
 mod node;
+#[cfg(feature = "planted")]
+pub mod planted;
 mod referee;
 
 pub use history::{BlockRecord, HistoryError, TxRecord};

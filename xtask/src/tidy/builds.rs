@@ -18,8 +18,22 @@ type Builds = BTreeMap<String, BTreeSet<String>>;
 /// Asks cargo for both builds and reports the packages that they do not share.
 pub(super) fn check() -> Result<Vec<Finding>> {
     let demo = builds(&["--package", "muster-cli", "--edges", "normal,build"])?;
-    let test = builds(&["--workspace", "--exclude", "xtask", "--edges", "normal,build,dev"])?;
-    Ok(compare(&demo, &test))
+    let apart = ["--exclude", "xtask", "--exclude", "muster-sim"];
+    let test = builds(&[&["--workspace", "--edges", "normal,build,dev"], &apart[..]].concat())?;
+    let mut findings = compare(&demo, &test);
+    findings.extend(planted(&demo));
+    Ok(findings)
+}
+
+/// Reports what is shipped with faults planted for the simulator.
+fn planted(demo: &Builds) -> Vec<Finding> {
+    let planted = |features: &String| features.split(',').any(|feature| feature == "planted");
+    let with = demo.iter().filter(|(_, features)| features.iter().any(planted));
+    with.map(|(package, _)| {
+        let message = format!("{package} is shipped with the feature `planted`: it is for tests");
+        Finding::file("crates/cli/Cargo.toml", message)
+    })
+    .collect()
 }
 
 fn builds(selection: &[&str]) -> Result<Builds> {
@@ -70,6 +84,12 @@ mod tests {
         let findings = compare(&demo, &more);
         assert_eq!(findings.len(), 1);
         assert!(findings[0].message.contains("fastrand v2.5.0"), "{}", findings[0]);
+    }
+
+    #[test]
+    fn planted_faults_are_not_shipped() {
+        assert_eq!(planted(&read("muster-node v0.1.0 (/x)|\n")), []);
+        assert_eq!(planted(&read("muster-node v0.1.0 (/x)|default,planted\n")).len(), 1);
     }
 
     #[test]

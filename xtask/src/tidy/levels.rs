@@ -19,7 +19,7 @@ const HOUSE: &[(u8, &[&str])] = &[
 
 /// The arrows that may stay on one level.
 const SAME_LEVEL: &[(&str, &str)] =
-    &[("ledger", "market"), ("ledger", "verify"), ("spec", "market")];
+    &[("ledger", "market"), ("ledger", "verify"), ("spec", "market"), ("cli", "sim")];
 
 /// Crates that see the whole house in every way: they only exist while we develop.
 const SEES_ALL: &[&str] = &["sim"];
@@ -188,7 +188,7 @@ mod tests {
             ("muster-types", "muster-ledger", BUILD, false),
             ("muster-api", "muster-node", NORMAL, false),
             ("muster-cli", "muster-sim", TEST, true),
-            ("muster-cli", "muster-sim", NORMAL, false),
+            ("muster-cli", "muster-sim", NORMAL, true),
             ("muster-sim", "muster-cli", NORMAL, true),
             ("muster-ledger", "serde", NORMAL, true),
             ("xtask", "muster-types", NORMAL, false),

@@ -15,6 +15,8 @@ mod reference;
 mod run;
 mod sandbox_compile;
 mod sdl;
+#[cfg(feature = "sim")]
+mod sim;
 mod stake;
 mod vote;
 mod wallet;
@@ -156,6 +158,9 @@ pub(crate) enum Command {
     Genesis(genesis::GenesisCommand),
     /// Measure, against a baseline in the same run.
     Bench(bench::Bench),
+    /// Simulate validators, their network, disks and crashes.
+    #[cfg(feature = "sim")]
+    Sim(sim::Sim),
     /// Print the completion script of a shell.
     Completions(completions::Completions),
     /// Print a generated reference (for internal use).
@@ -191,6 +196,8 @@ impl Command {
             Self::Node(command) => command.run(global, printer).await,
             Self::Genesis(command) => command.run(printer),
             Self::Bench(command) => command.run(printer).await,
+            #[cfg(feature = "sim")]
+            Self::Sim(command) => command.run(printer),
             Self::Completions(command) => command.run(printer),
             Self::Reference(command) => command.run(printer),
             Self::SandboxCompile(command) => command.run(),

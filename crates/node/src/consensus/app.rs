@@ -105,6 +105,8 @@ impl App {
         };
         let assembled = batch.view().read(|state| {
             let candidates = self.pool.take(MAX_BLOCK_BYTES, MAX_BLOCK_TXS, |id| state.holds(id));
+            #[cfg(feature = "planted")]
+            let candidates = crate::planted::slip_in(&header.proposer, candidates);
             rules::assemble(state, rules::block_context(&header, &context), candidates)
         });
         let Assembled { executed, event_root, body, rejected, validators } = match assembled {
@@ -127,6 +129,8 @@ impl App {
         header.ops_root = roots.ops;
         header.ops_start = roots.ops_start;
         header.ops_end = roots.ops_end;
+        #[cfg(feature = "planted")]
+        crate::planted::spoil(&mut header, parent.time);
         self.pool.proposed(header.height, &ids);
         Some((Block { context, header, body: Arc::new(body), next: Arc::new(next) }, sealed))
     }
