@@ -105,6 +105,8 @@ fn next(state: &dyn State) -> BlockContext {
         height,
         now: head.now.after(Millis(400)),
         beacon: id("beacon", height),
+        beacon_round: height,
+        beacon_key: None,
         proposer: AccountId::default(),
         views: Views::default(),
     }

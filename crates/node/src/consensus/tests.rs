@@ -1,9 +1,10 @@
 //! Tests of the engine's parts, and of one whole validator.
 
+mod beacon;
 mod hot;
 mod network;
 mod node;
-mod rules;
+pub(super) mod rules;
 
 use super::{
     CHANNELS, Config, FinalizedBlock, NetworkConfig, Pace, p2p,

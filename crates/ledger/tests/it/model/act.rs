@@ -87,6 +87,7 @@ impl Model {
             }
             // Not driven: what they rest on, epochs and votes on blocks, is the node's.
             Action::SeatsSet { .. } | Action::EquivocationReport { .. } => Err(super::Refused),
+            Action::BeaconDeal { .. } => Err(super::Refused),
         }
     }
 }
