@@ -53,6 +53,8 @@ fuzz_target!(|bytes: &[u8]| {
             height,
             now: Millis(head.now.0 + 1 + u64::from(step)),
             beacon: Hash::of_content(&head.height.to_le_bytes()),
+            beacon_round: head.beacon_round + 1,
+            beacon_key: None,
             proposer: SecretKey::from_seed([0; 32]).account(),
             views,
         };

@@ -86,6 +86,8 @@ pub struct Status {
     /// True where who proposes a block influences the beacon, so that audit draws are only as good
     /// as the validators' word.
     pub beacon_trusted: bool,
+    /// The beacon's latest round: its values have consecutive numbers.
+    pub beacon_round: u64,
     /// The numbers that the rules use.
     #[schema(value_type = Object)]
     pub params: Params,

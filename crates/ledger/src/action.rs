@@ -376,6 +376,14 @@ pub enum Action {
         /// The votes.
         evidence: Box<Equivocation>,
     },
+    /// The part of the signer, a key of the committee, in making an epoch's key for the beacon. A
+    /// duty: free, without a nonce or an account ([`Action::is_duty`]).
+    BeaconDeal {
+        /// Which epoch: the current one.
+        epoch: u64,
+        /// What it deals, at most [`crate::limits::BEACON_DEAL_BYTES`].
+        log: Vec<u8>,
+    },
 }
 
 impl Action {
@@ -465,7 +473,8 @@ impl Action {
             | Self::OrderUpdate { .. }
             | Self::ReadyReject { .. }
             | Self::LeaseDecline { .. }
-            | Self::LeaseReclaim { .. } => 1,
+            | Self::LeaseReclaim { .. }
+            | Self::BeaconDeal { .. } => 1,
         }
     }
 
@@ -529,8 +538,17 @@ impl Action {
             Self::KeyGrant { .. }
             | Self::KeyRevoke { .. }
             | Self::MultisigSet { .. }
-            | Self::SeatsSet { .. } => Scopes::NONE,
+            | Self::SeatsSet { .. }
+            | Self::BeaconDeal { .. } => Scopes::NONE,
         }
+    }
+
+    /// Whether a key of the committee owes it to the chain: signed by that key itself it costs
+    /// nothing, needs no account and uses no nonce. The rules take at most one from a key in an
+    /// epoch ([`crate::stake::beacon`]), so nothing can be done again by repeating it.
+    #[must_use]
+    pub const fn is_duty(&self) -> bool {
+        matches!(self, Self::BeaconDeal { .. })
     }
 
     /// Whether somebody loses by it not being in a block in time: the moves and votes of disputes,

@@ -113,5 +113,6 @@ fn dispatch(ctx: &mut Ctx<'_>, by: &By, action: &Action) -> Result<(), Reject> {
         Action::LeaseReclaim { lease } => market::reclaim::run(ctx, by, lease),
         Action::SeatsSet { seats } => stake::seats::run(ctx, by, seats),
         Action::EquivocationReport { evidence } => stake::equivocation::run(ctx, by, evidence),
+        Action::BeaconDeal { epoch, log } => stake::beacon::run(ctx, by, *epoch, log),
     }
 }

@@ -8,7 +8,7 @@
 //! 2. leases that are not ready, or not updated, in time close, and so do those that stayed
 //!    stalled; serving ones without heartbeats stall; reclaimed ones close;
 //! 3. the leases of escrows that stayed short close;
-//! 4. commitments of two blocks ago are made final by this block's beacon (see [`crate::job`]);
+//! 4. commitments of two rounds ago are made final by this block's beacon (see [`crate::job`]);
 //! 5. disputes past their deadline become void, and who ran out of time in a challenge loses it;
 //! 6. closed leases whose challenge window has ended are settled;
 //! 7. offers that have ended leave the market;
@@ -16,16 +16,17 @@
 //! 9. orders clear (see [`crate::market`]);
 //! 10. the block's fees are paid out (see [`crate::account`]);
 //! 11. votes that have ended are tallied, and what passed takes effect (see [`crate::vote`]);
-//! 12. missed turns are counted, and the last block of an epoch chooses the validators of the next
+//! 12. what made a key of the beacon that signs no more is forgotten (see [`crate::stake::beacon`]);
+//! 13. missed turns are counted, and the last block of an epoch chooses the validators of the next
 //!     (see [`crate::stake::committee`]);
-//! 13. records that have been final for long enough leave the state (see [`crate::archive`]).
+//! 14. records that have been final for long enough leave the state (see [`crate::archive`]).
 
 use crate::{
     Event, Head, Params, Reject, Tx, account, apply, archive, bond,
     ctx::{Ctx, Effects, Env},
     event::event_root,
     keys, limits, market,
-    stake::{Views, committee},
+    stake::{Views, beacon, committee},
     state::{Changes, Scratch, Slots, State},
     vote,
 };
@@ -46,8 +47,12 @@ pub struct BlockContext {
     pub height: u64,
     /// Later than the head's.
     pub now: Millis,
-    /// A value that nobody could choose, made by the agreement on the block before.
+    /// The beacon: a value that nobody could choose.
     pub beacon: Hash,
+    /// Its round: the head's, or one more. Where it is the head's, so is the beacon.
+    pub beacon_round: u64,
+    /// The epoch whose key signed it, or is to sign the next; `None` where proposers are trusted.
+    pub beacon_key: Option<u64>,
     /// The validator that made the block; whoever it votes for gets its fees.
     pub proposer: AccountId,
     /// Its place in the agreement of its epoch.
@@ -66,6 +71,14 @@ pub enum BlockError {
         /// The block's height.
         given: u64,
         /// The head's height.
+        head: u64,
+    },
+    /// A round of the beacon is skipped or comes again.
+    #[error("beacon round {given} cannot follow round {head}: rounds are consecutive")]
+    BeaconRound {
+        /// The block's round.
+        given: u64,
+        /// The head's round.
         head: u64,
     },
     /// Time does not pass.
@@ -167,13 +180,17 @@ impl<'a> BlockBuilder<'a> {
             return Err(BlockError::Time { given: context.now, head: head.now });
         }
         let next = head
-            .next(context.now, context.beacon, &params)
+            .next(&context, &params)
             .filter(|next| next.height == context.height)
             .ok_or(BlockError::Height { given: context.height, head: head.height })?;
+        if !(0..=1).contains(&context.beacon_round.wrapping_sub(head.beacon_round)) {
+            let (given, head) = (context.beacon_round, head.beacon_round);
+            return Err(BlockError::BeaconRound { given, head });
+        }
         let mut scratch = Scratch::new(state);
         keys::HEAD.put(&mut scratch, &(), &next);
         let BlockContext { proposer, views, .. } = context;
-        let env = Env { head: next, previous_beacon: head.beacon, params, proposer, views };
+        let env = Env { head: next, previous: head, params, proposer, views };
         let slots = scratch.into_slots();
         Ok(Self { state, slots, env, receipts: Vec::new(), fees: Amount::ZERO })
     }
@@ -228,6 +245,7 @@ impl<'a> BlockBuilder<'a> {
         market::clear::run(&mut ctx);
         account::fees::run(&mut ctx);
         vote::due::run(&mut ctx);
+        beacon::change(&mut ctx);
         committee::run(&mut ctx);
         let archived = archive::run(&mut ctx);
         let Effects { changes, events } = ctx.into_effects();

@@ -8,15 +8,15 @@ use crate::{
     stake::Views,
     state::{Changes, Scratch},
 };
-use muster_types::{AccountId, Amount, Asset, Hash, TxId};
+use muster_types::{AccountId, Amount, Asset, TxId};
 use std::rc::Rc;
 
 /// What does not change within a block.
 pub(crate) struct Env {
     /// The head that this block makes.
     pub(crate) head: Head,
-    /// The beacon of the block before.
-    pub(crate) previous_beacon: Hash,
+    /// The head of the block before.
+    pub(crate) previous: Head,
     pub(crate) params: Params,
     pub(crate) proposer: AccountId,
     pub(crate) views: Views,

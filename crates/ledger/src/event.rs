@@ -632,6 +632,18 @@ pub enum Event {
         /// Who votes, for whom.
         seats: Vec<Seat>,
     },
+    /// A key of the committee dealt its part of the beacon's key.
+    BeaconDealt {
+        /// Of which epoch.
+        epoch: u64,
+        /// Who.
+        key: AccountId,
+    },
+    /// Another key signs the beacon from this block on.
+    BeaconKeyChanged {
+        /// The epoch that it was made in; `None`: whoever proposes a block is trusted.
+        key: Option<u64>,
+    },
 }
 
 #[cfg(test)]

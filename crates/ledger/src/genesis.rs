@@ -152,6 +152,8 @@ impl Genesis {
             now: self.time,
             steady: self.time,
             beacon: Hash::of("muster genesis beacon v1", &[chain.as_bytes()]),
+            beacon_round: 0,
+            beacon_key: None,
         };
         let mut validators = self.validators.clone();
         validators.sort_unstable();

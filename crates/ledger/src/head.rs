@@ -1,6 +1,6 @@
 //! Where the chain is.
 
-use crate::Params;
+use crate::{BlockContext, Params};
 use borsh::{BorshDeserialize, BorshSerialize};
 use muster_types::{Hash, Millis};
 use serde::{Deserialize, Serialize};
@@ -23,18 +23,26 @@ pub struct Head {
     pub steady: Millis,
     /// The block's beacon: a value that nobody could choose.
     pub beacon: Hash,
+    /// The beacon's round: values have consecutive numbers.
+    pub beacon_round: u64,
+    /// The epoch whose validators' shared key signs the rounds; `None` where whoever proposes a
+    /// block is trusted with the beacon ([`crate::stake::beacon`]).
+    pub beacon_key: Option<u64>,
 }
 
 impl Head {
-    /// The head after a block at `now` with `beacon`; `None` at the last height.
-    pub(crate) fn next(&self, now: Millis, beacon: Hash, params: &Params) -> Option<Self> {
+    /// The head after a block; `None` at the last height.
+    pub(crate) fn next(&self, block: &BlockContext, params: &Params) -> Option<Self> {
+        let now = block.now;
         let step = now.since(self.now).min(params.max_block_step_ms);
         Some(Self {
             chain: self.chain,
             height: self.height.checked_add(1)?,
             now,
             steady: self.steady.after(step),
-            beacon,
+            beacon: block.beacon,
+            beacon_round: block.beacon_round,
+            beacon_key: block.beacon_key,
         })
     }
 }

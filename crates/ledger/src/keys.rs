@@ -21,6 +21,8 @@
 //! | 1 | 46 [`SEATS`] | validator | keys |
 //! | 1 | 47 [`OFFENCES`] | epoch, key | (empty) |
 //! | 1 | 48 [`EPOCH_ENDS`] | epoch | steady time |
+//! | 1 | 71 [`BEACON_ROSTERS`] | epoch | [`Roster`] |
+//! | 1 | 72 [`BEACON_DEALS`] | epoch, a seat's key | what it dealt |
 //! | 0 | 40 [`STAKE`] | (none) | the stake of all active validators, `mst` |
 //! | 1 | 40 [`STAKERS`] | account | [`Validator`] |
 //! | 1 | 41 [`DELEGATIONS`] | delegator, validator | [`Delegation`] |
@@ -65,7 +67,7 @@ use crate::{
     neutrality::Operator,
     param::Params,
     provider::{Host, Provider, affiliate::Affiliation},
-    stake::{Committee, Delegation, Unbonding, Validator},
+    stake::{Committee, Delegation, Unbonding, Validator, beacon::Roster},
     state::{Scratch, State},
     vote::{Ballot, Proposal},
 };
@@ -161,7 +163,7 @@ pub const DISPUTES_DUE: Index<(Millis, DisputeId)> = Table::new(DERIVED, 19);
 pub const CHALLENGES_BY_LEASE: Index<(LeaseId, DisputeId)> = Table::new(DERIVED, 20);
 /// Open challenges, by the steady time at which somebody runs out of time.
 pub const CHALLENGES_DUE: Index<(Millis, DisputeId)> = Table::new(DERIVED, 21);
-/// Leases whose commitment is not final, by the height at which it becomes so.
+/// Leases whose commitment is not final, by the beacon's round that makes it so.
 pub const DRAWS_DUE: Index<(u64, LeaseId)> = Table::new(DERIVED, 22);
 /// Records that are final, by the steady time since when.
 pub const ARCHIVE_DUE: Index<(Millis, Leaving)> = Table::new(DERIVED, 80);
@@ -198,6 +200,11 @@ pub const UNBONDINGS_BY_OWNER: Index<(AccountId, UnbondingId)> = Table::new(DERI
 pub const VOTING_DUE: Index<(Millis, ProposalId)> = Table::new(DERIVED, 142);
 /// Proposals that passed, by the steady time at which they take effect.
 pub const EFFECT_DUE: Index<(Millis, ProposalId)> = Table::new(DERIVED, 143);
+
+/// Who makes the beacon's key of an epoch.
+pub const BEACON_ROSTERS: Table<u64, Roster> = Table::new(RECORDS, 71);
+/// What the keys of a roster dealt: (epoch, key), opaque to the ledger.
+pub const BEACON_DEALS: Table<(u64, AccountId), Vec<u8>> = Table::new(RECORDS, 72);
 
 /// The sum of the rates of all open leases.
 pub const OPEN_RATE: Item<Rate> = Table::new(ITEMS, 20);

@@ -52,6 +52,8 @@
 //!         height: 1,
 //!         now: Millis(1_400),
 //!         beacon: Hash::ZERO,
+//!         beacon_round: 1,
+//!         beacon_key: None,
 //!         proposer: validator,
 //!         views: Views::default(),
 //!     };

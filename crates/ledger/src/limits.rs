@@ -72,6 +72,9 @@ pub const VALIDATORS: usize = 100;
 /// Keys that a validator names for seats beside its own account's.
 pub const SEATS: usize = 32;
 
+/// Bytes of what a validator deals for the beacon's key.
+pub const BEACON_DEAL_BYTES: usize = 16 * 1024;
+
 /// Blocks in the shortest epoch.
 pub const EPOCH_BLOCKS_MIN: u64 = 4;
 

@@ -244,6 +244,9 @@ params! { |p|
     downtime_bps: u32 = 5_000, 1, BPS;
     /// ... and at least so many of them.
     downtime_turns_min: u64 = 8, 1, 1_000_000;
+    /// With fewer votes on blocks than this the validators share no key for the beacon, and whoever
+    /// proposes a block is trusted with it.
+    beacon_seats_min: u32 = 2, 2, 101;
 }
 
 /// A parameter out of its bounds.

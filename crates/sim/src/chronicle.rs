@@ -218,6 +218,8 @@ fn follow(
         height: header.height,
         now: header.time,
         beacon: header.beacon,
+        beacon_round: header.beacon_round,
+        beacon_key: header.beacon_epoch(),
         proposer: header.proposer,
         views: Views { parent: context.parent.0.get(), own: context.round.view().get() },
     };

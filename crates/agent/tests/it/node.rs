@@ -152,6 +152,7 @@ async fn status(State(chain): App) -> Response {
         validators: view::validators(&inner.state),
         referee: None,
         beacon_trusted: true,
+        beacon_round: 0,
         params: view::params(&inner.state),
     })
     .into_response()
@@ -166,6 +167,8 @@ async fn transact(State(chain): App, body: Bytes) -> Response {
         height: head.height + 1,
         now,
         beacon: Hash::of("test beacon", &[&head.height.to_le_bytes()]),
+        beacon_round: head.beacon_round + 1,
+        beacon_key: None,
         proposer: AccountId::default(),
         views: muster_ledger::stake::Views::default(),
     };

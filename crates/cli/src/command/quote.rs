@@ -33,6 +33,8 @@ pub(crate) struct QuoteReport {
     pub(crate) price_per_hour_usd: String,
     /// What the validators can promise about audits.
     pub(crate) beacon: &'static str,
+    /// The beacon's latest round.
+    pub(crate) beacon_round: u64,
     /// The market's full explanation.
     pub(crate) explanation: Explanation,
 }
@@ -49,6 +51,7 @@ impl Quote {
             hosts_excluded: explanation.hosts.saturating_sub(explanation.matched),
             price_per_hour_usd: explanation.price_per_hour.to_string(),
             beacon: if status.beacon_trusted { "trusted: the validators' word" } else { "shared" },
+            beacon_round: status.beacon_round,
             explanation,
         };
         printer.data(&report, render)?;
@@ -94,7 +97,7 @@ fn render(report: &QuoteReport) -> String {
         ("hosts", format!("{} match of {}", explanation.matched, explanation.hosts)),
         ("leases", format!("{} at {rates} usd/h", explanation.would_grant)),
         ("price", format!("{} usd/h in all", report.price_per_hour_usd)),
-        ("beacon", report.beacon.to_owned()),
+        ("beacon", format!("{}, round {}", report.beacon, report.beacon_round)),
     ]);
     if !explanation.excluded.is_empty() {
         let rows = explanation.excluded.iter().map(|exclusion| {

@@ -159,6 +159,8 @@ impl Chain {
             height: head.height + 1,
             now: head.now.after(Millis(20)),
             beacon: Hash::of("test beacon", &[&head.height.to_le_bytes()]),
+            beacon_round: head.beacon_round + 1,
+            beacon_key: None,
             proposer: validator().account(),
             views: muster_ledger::stake::Views::default(),
         };
@@ -261,6 +263,7 @@ async fn status(State(chain): App) -> Response {
         validators: view::validators(&inner.state),
         referee: None,
         beacon_trusted: true,
+        beacon_round: 0,
         params: view::params(&inner.state),
     })
     .into_response()

@@ -5,6 +5,9 @@
 //! | its own key | acts, among the account's nonces | refused |
 //! | a delegated key | acts within its grant, among its own nonces | the same |
 //! | members | refused | as many as the threshold, all members: act, among the account's nonces |
+//!
+//! A duty of a key of the committee ([`Action::is_duty`]), signed by that key, needs no account: no
+//! nonce is looked at and no fee is taken.
 
 use super::{Account, Authority, DelegatedKey, NONCE_WINDOW};
 use crate::{
@@ -43,6 +46,12 @@ pub(crate) fn admit(
 ) -> Result<(By, Option<Spender>), Reject> {
     let envelope = &tx.envelope;
     let signer = envelope.signer;
+    if envelope.action.is_duty() && matches!(tx.auth, Auth::Own(_)) {
+        if !committee::is_seat(&ctx.scratch, &signer) {
+            return Err(Reject::not_yours("validator"));
+        }
+        return Ok((By { signer, tx: stamp.id, fee: Amount::ZERO }, None));
+    }
     let mut account: Account = ctx.find(&signer).ok_or(Reject::NoAccount)?;
     let mut spender = None;
     match &tx.auth {

@@ -174,6 +174,8 @@ impl Event {
             }
             Self::ProviderChanged { provider, status: _ } => all.provider(*provider),
             Self::HostOffered { host } | Self::HostRemoved { host } => all.host(*host),
+            Self::BeaconDealt { epoch: _, key } => all.account(*key),
+            Self::BeaconKeyChanged { key: _ } => {}
             Self::CommitteeChanged { epoch: _, seats } => {
                 all.accounts(seats.iter().map(|seat| seat.owner));
             }

@@ -2,6 +2,23 @@
 //!
 //! Everything follows from a commitment and the beacon that is stored with it, so anybody can tell
 //! what was drawn, and nobody could before the commitment was final.
+//!
+//! # Why nobody chooses
+//! A commitment in a block whose beacon has round `r` is drawn with the value of round `r + 2`, in
+//! the block that carries it; rounds are consecutive, so which value that is stands fixed. Rounds
+//! `r + 1` and `r + 2` are carried by later blocks, each by its own. A validator releases its part
+//! of the signature that makes round `r + 2` when the block with round `r + 1` is final, hence the
+//! commitment is. Until then nobody knows the value who does not hold two thirds of the key's
+//! shares. From the block on that follows one with round `r + 1` no other commitment takes the
+//! first one's place. Whoever proposes can leave a round to a later block, and choose between no
+//! two values; where the key changes meanwhile ([`crate::stake::beacon`]) the round has one value
+//! by either key, and who proposes last before the change chooses between those two: one bit an
+//! epoch. None of this asks for synchrony; that a round comes at all takes two thirds of the key's
+//! shares. Without a key a round is a block, and its value follows from the block before: who
+//! proposes that one chooses, and is trusted not to.
+//!
+//! More than [`crate::limits::DUE_PER_BLOCK`] commitments of one round are drawn in several blocks,
+//! with the value of each.
 
 use crate::{
     Event, Reject,
@@ -11,8 +28,8 @@ use crate::{
 use muster_types::{AccountId, Amount, Hash, LeaseId};
 use muster_verify::falls_below;
 
-/// So many blocks after its own a commitment is final.
-pub const DELAY_BLOCKS: u64 = 2;
+/// So many rounds of the beacon after its own block's a commitment is final.
+pub const DELAY_ROUNDS: u64 = 2;
 
 const TASK: &str = "muster audit task draw v1";
 const AUDITOR: &str = "muster auditor draw v1";

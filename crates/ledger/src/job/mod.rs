@@ -18,14 +18,14 @@
 //!
 //! | state | action or event | next |
 //! |---|---|---|
-//! | none | `ResultCommit` at height `h` | made |
-//! | made | `ResultCommit`, the lease being open, at a height below `h + 2` | made, at its own height |
-//! | made | the end of the block at `h + 2` | final: that block's beacon is stored with it |
+//! | none | `ResultCommit`, the beacon being of round `r` | made |
+//! | made | `ResultCommit`, the lease being open, on a block with round `r` | made, at its own round |
+//! | made | the end of the block with round `r + 2` | final: that block's beacon is stored with it |
 //! | none | the lease was closed a window ago | pay is forfeited: nothing stands for the results |
 //!
-//! The beacon of block `h + 2` is made by the agreement on block `h + 1`, so who commits in block
-//! `h` cannot know it; block `h + 2` itself takes no replacement any more. What is audited follows
-//! from the beacon by [`draw`].
+//! Round `r + 2` is signed when round `r + 1` is in a final block, so who commits at round `r` cannot
+//! know it, and from then on no replacement is taken. What is audited follows from the beacon by
+//! [`draw`], where the argument is.
 //!
 //! Of a chain at level `dispute` the ledger itself knows state 0, the module and the data, from
 //! the job, and that there are no more steps than the job has tasks. A lease that ended early

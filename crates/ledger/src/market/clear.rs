@@ -35,7 +35,7 @@ pub(crate) fn run(ctx: &mut Ctx<'_>) {
     let mut orders = Vec::new();
     for id in wake::turns(ctx) {
         if let Some(order) = ctx.find::<Order>(&id) {
-            let beacon = ctx.env.previous_beacon;
+            let beacon = ctx.env.previous.beacon;
             let lot = Hash::of("muster clearing v1", &[beacon.as_bytes(), id.as_bytes()]);
             orders.push((Reverse(order.fee), lot, id));
         }

@@ -35,12 +35,13 @@ pub(crate) fn run(
     if lease.status.is_settled() {
         return Err(Reject::wrong_state("lease", lease.status.name()));
     }
-    let height = ctx.env.head.height;
-    // The beacon of the last block before the draw is known to who makes that block.
+    let (height, round) = (ctx.env.head.height, ctx.env.head.beacon_round);
+    // Once the round before the draw's is in a final block, the draw's may be known.
+    let previous = ctx.env.previous.beacon_round;
     let is_final = |made: Commitment| {
         lease.status.is_closed()
             || lease.verification.is_committed()
-                && height >= made.height.saturating_add(draw::DELAY_BLOCKS)
+                && previous.saturating_add(1) >= made.round.saturating_add(draw::DELAY_ROUNDS)
     };
     if lease.commitment.is_some_and(is_final) {
         return Err(Reject::Duplicate);
@@ -53,7 +54,8 @@ pub(crate) fn run(
         }
     }
     let at = ctx.env.head.now;
-    lease.commitment = Some(Commitment { root, count, at, fuel, height, draw: None, last: None });
+    let (draw, last) = (None, None);
+    lease.commitment = Some(Commitment { root, count, at, fuel, height, round, draw, last });
     ctx.store(id, &lease);
     let (provider, of) = (by.signer, lease.parties());
     ctx.emit(Event::ResultCommitted { lease: *id, provider, of, root, count, fuel });

@@ -42,7 +42,7 @@ pub(crate) fn run(ctx: &mut Ctx<'_>) {
         for_each(ctx, leases, |ctx, id| close::close(ctx, id, CloseReason::OutOfFunds));
     }
 
-    let committed = due(ctx, keys::DRAWS_DUE, head.height);
+    let committed = due(ctx, keys::DRAWS_DUE, head.beacon_round);
     for_each(ctx, committed, draw::draw);
     let undecided = due(ctx, keys::DISPUTES_DUE, head.steady);
     for_each(ctx, undecided, verdict::void);

@@ -381,6 +381,8 @@ pub struct Commitment {
     pub fuel: u64,
     /// Height of the same.
     pub height: u64,
+    /// The beacon's round in the block of the same: [`draw::DELAY_ROUNDS`] later it is drawn.
+    pub round: u64,
     /// What made it final, at the levels where something does (see [`crate::job`]).
     pub draw: Option<Draw>,
     /// The last state of a chain, once it was opened in a dispute.
@@ -437,11 +439,11 @@ impl Record for Lease {
             }
             LeaseStatus::Closed { .. } => {}
         }
-        if let Some(Commitment { height, draw: None, .. }) = self.commitment
+        if let Some(Commitment { round, draw: None, .. }) = self.commitment
             && self.verification.is_committed()
             && !self.status.is_settled()
         {
-            emit(keys::DRAWS_DUE.key(&(height.saturating_add(draw::DELAY_BLOCKS), *key)));
+            emit(keys::DRAWS_DUE.key(&(round.saturating_add(draw::DELAY_ROUNDS), *key)));
         }
     }
 }

@@ -83,6 +83,13 @@ pub(crate) fn owner(state: &dyn State, key: &AccountId) -> AccountId {
     keys::SEAT_KEYS.get(state, key).unwrap_or(*key)
 }
 
+/// Whether a key votes on blocks.
+#[must_use]
+pub(crate) fn is_seat(state: &dyn State, key: &AccountId) -> bool {
+    let seats = keys::COMMITTEE.get(state, &()).map(|committee| committee.seats);
+    seats.is_some_and(|seats| seats.iter().any(|seat| seat.key == *key))
+}
+
 /// How many of the views from `from` to `to`, both included, are the turn of a seat.
 fn turns(epoch: u64, from: u64, to: u64, seat: u64, seats: u64) -> u64 {
     let Some(views) = to.checked_sub(from).and_then(|views| views.checked_add(1)) else { return 0 };
@@ -146,6 +153,7 @@ fn end(ctx: &mut Ctx<'_>, committee: Committee) -> Result<(), Reject> {
         keys::VALIDATORS.put(&mut ctx.scratch, &(), &validators);
         ctx.emit(Event::CommitteeChanged { epoch, seats: seats.clone() });
     }
+    super::beacon::end_epoch(ctx);
     keys::COMMITTEE.put(&mut ctx.scratch, &(), &Committee { epoch, seats, ..committee });
     Ok(())
 }

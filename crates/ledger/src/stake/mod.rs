@@ -76,6 +76,7 @@
 //! | two contradicting votes on blocks ([`equivocation`]) | `slash_equivocation_bps` | nobody |
 
 pub(crate) mod add;
+pub mod beacon;
 pub(crate) mod claim;
 pub mod committee;
 pub(crate) mod delegate;

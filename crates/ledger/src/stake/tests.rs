@@ -1,3 +1,4 @@
+mod beacon;
 mod committee;
 mod model;
 
@@ -6,7 +7,7 @@ use crate::{
     Action, Event, Params, Reject,
     ctx::{Ctx, Effects, Env},
     genesis::{EPOCH_BLOCKS, Genesis, GenesisError, PROTOCOL},
-    invariant, keys,
+    invariant, keys, limits,
     state::{MemoryState, Scratch},
     tests::{
         World, nanos, usd,
@@ -75,7 +76,7 @@ impl World {
     fn slash(&mut self, who: &str, bps: u32, harmed: &[(&str, Amount)]) -> Vec<Event> {
         let env = Env {
             head: self.head(),
-            previous_beacon: Hash::ZERO,
+            previous: self.head(),
             params: view::params(&self.state),
             proposer: self.proposer,
             views: Views::default(),

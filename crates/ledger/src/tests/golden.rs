@@ -38,6 +38,6 @@ fn a_fixed_script_gives_a_fixed_state() {
     w.ok("ann", Action::EscrowClose { escrow });
     assert_eq!(
         state_root(&w).to_string(),
-        "563b0740668a2f6ea5c14c7de0eeb74f875316ec998be052c9eeefafafe1dba4"
+        "ac6d9db765bf133b2850aaafee586f222aaa9a663974c75a130821b8d6546ca7"
     );
 }

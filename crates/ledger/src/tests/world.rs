@@ -57,6 +57,9 @@ pub(crate) struct World {
     /// What has left the state, as its host keeps it.
     pub(crate) archive: MemoryState,
     pub(crate) views: Views,
+    /// The beacon's round stays, and its key is this one.
+    pub(crate) beacon_stays: bool,
+    pub(crate) beacon_key: Option<u64>,
     /// Nonces of transactions that were signed and are in no block yet.
     pending: BTreeSet<(AccountId, u64)>,
     /// The same of delegated keys: account, key, nonce.
@@ -104,6 +107,8 @@ impl World {
             changes: Changes::default(),
             archive: MemoryState::default(),
             views: Views::default(),
+            beacon_stays: false,
+            beacon_key: None,
             pending: BTreeSet::new(),
             pending_by_key: BTreeSet::new(),
         }
@@ -116,10 +121,19 @@ impl World {
     pub(crate) fn context(&self, step: u64) -> BlockContext {
         let head = self.head();
         let height = head.height + 1;
+        let (beacon, beacon_round) = match self.beacon_stays {
+            true => (head.beacon, head.beacon_round),
+            false => {
+                let round = head.beacon_round + 1;
+                (Hash::of("test beacon", &[&round.to_le_bytes()]), round)
+            }
+        };
         BlockContext {
             height,
             now: head.now.after(Millis(step)),
-            beacon: Hash::of("test beacon", &[&height.to_le_bytes()]),
+            beacon,
+            beacon_round,
+            beacon_key: self.beacon_key,
             proposer: self.proposer,
             views: self.views,
         }
@@ -259,7 +273,7 @@ impl World {
         let head = self.head();
         let env = Env {
             head,
-            previous_beacon: head.beacon,
+            previous: head,
             params: view::params(&self.state),
             proposer: self.proposer,
             views: Views::default(),

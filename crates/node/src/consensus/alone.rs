@@ -33,6 +33,8 @@ pub fn commit_blocks(
             digest: Hash::ZERO,
             state_root: Hash::ZERO,
             beacon: Hash::ZERO,
+            beacon_round: 0,
+            beacon_key: None,
         };
         let mut state = MemoryState::default();
         state.apply(entries.clone());

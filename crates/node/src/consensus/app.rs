@@ -2,6 +2,7 @@
 
 use super::{
     FinalizedBlock, OnBlock,
+    beacon::Beacon,
     block::{
         Block, Ctx, Header, MAX_BLOCK_BYTES, MAX_BLOCK_TXS, PROTOCOL_VERSION, body_root, preimage,
         to_account, to_hash,
@@ -33,6 +34,8 @@ pub(crate) struct App {
     pub(crate) pool: TxPool,
     pub(crate) on_applying: OnBlock,
     pub(crate) on_finalized: OnBlock,
+    /// What signs the beacon.
+    pub(crate) beacon: Beacon,
     /// Told when an epoch has ended.
     pub(crate) boundaries: UnboundedSender<Boundary>,
 }
@@ -54,11 +57,13 @@ fn time_of(step: &'static str, clock: &impl Clock, height: u64, digest: &Digest)
 async fn check<E: Spawner + StorageContext>(
     block: &Block,
     parent: Option<(&Block, Hash, &Ctx)>,
-    epochs: Epochs,
+    (epochs, beacon): (Epochs, &Beacon),
     batch: Batch<E>,
 ) -> Result<Option<Sealed<E>>, BlockReject> {
     if let Some((parent, digest, context)) = parent {
         rules::check_header(&parent.header, digest, block, context, epochs)?;
+        let key = batch.view().read(|state| beacon.in_force(state, block.header.height));
+        rules::check_beacon(&parent.header, &digest, block, key.as_deref())?;
     }
     let executed = batch.view().read(|state| rules::execute(state, block, epochs))?;
     let Some(sealed) = batch.seal(block.header.height, executed).await else {
@@ -86,6 +91,11 @@ impl App {
         batch: Batch<E>,
     ) -> Option<(Block, Sealed<E>)> {
         let height = parent.height.checked_add(1)?;
+        let key = batch.view().read(|state| self.beacon.in_force(state, height));
+        let (beacon, beacon_round, beacon_key, signature) =
+            rules::next_round(parent, &parent_digest, key.as_deref(), |key, round| {
+                self.beacon.ready(key, round)
+            });
         let mut header = Header {
             version: PROTOCOL_VERSION,
             chain: parent.chain,
@@ -93,7 +103,10 @@ impl App {
             height,
             epoch: self.epochs.of(height),
             time: rules::next_time(parent.time, now),
-            beacon: rules::next_beacon(&parent.beacon, &parent_digest),
+            beacon,
+            beacon_round,
+            beacon_key,
+            beacon_signed: signature.is_some(),
             proposer: to_account(&context.leader),
             state_root: Hash::ZERO,
             ops_root: Hash::ZERO,
@@ -132,7 +145,8 @@ impl App {
         #[cfg(feature = "planted")]
         crate::planted::spoil(&mut header, parent.time);
         self.pool.proposed(header.height, &ids);
-        Some((Block { context, header, body: Arc::new(body), next: Arc::new(next) }, sealed))
+        let (body, next) = (Arc::new(body), Arc::new(next));
+        Some((Block { context, header, body, next, signature }, sealed))
     }
 
     /// Tells the pool what became of the candidates that are not in the block: they leave it where
@@ -146,6 +160,7 @@ impl App {
         let rejected = view.read_final(|state, head| {
             let context = BlockContext {
                 height: head.height.saturating_add(1),
+                beacon_round: head.beacon_round,
                 ..rules::block_context(header, context)
             };
             rules::rejected_for_good(state, context, rejected)
@@ -204,7 +219,7 @@ where
         };
         let on =
             parent.as_ref().map(|parent| (parent.inner(), to_hash(&parent.digest()), &context));
-        match check(block.inner(), on, self.epochs, batch).await {
+        match check(block.inner(), on, (self.epochs, &self.beacon), batch).await {
             Ok(sealed) => {
                 if let Some(sealed) = &sealed {
                     // What another proposes need not hurry the next block either.

@@ -2,9 +2,12 @@
 //!
 //! The digest covers the consensus context and the header only; the header commits to the body by
 //! [`body_root`], and decoding refuses a body that is not the header's. So a light client needs
-//! the two hundred-odd bytes of a header, not its transactions.
+//! the four hundred bytes of a header, not its transactions.
 
-use super::committee_hash;
+use super::{
+    beacon::{self, SIGNATURE_BYTES, Signature},
+    committee_hash,
+};
 use borsh::{BorshDeserialize, BorshSerialize};
 use bytes::Bytes;
 use commonware_codec::{
@@ -36,7 +39,7 @@ pub const MAX_BLOCK_BYTES: usize = 4 * 1024 * 1024;
 pub const MAX_BLOCK_TXS: usize = 8192;
 
 /// Bytes of an encoded [`Header`]: every field has a fixed width.
-pub(crate) const HEADER_BYTES: usize = 2 + 9 * 32 + 5 * 8;
+pub(crate) const HEADER_BYTES: usize = 2 + 9 * 32 + 7 * 8 + 1;
 /// The widest length prefix of a sequence.
 const LENGTH_BYTES: usize = 5;
 /// Bytes of an account.
@@ -62,6 +65,12 @@ pub struct Header {
     pub time: Millis,
     /// Randomness for the ledger's draws.
     pub beacon: Hash,
+    /// The beacon's round: the parent's, or one more.
+    pub beacon_round: u64,
+    /// One more than the epoch whose validators' key signs the beacon; 0: the proposer is trusted.
+    pub beacon_key: u64,
+    /// Whether the block has the signature of its round: then the beacon is its hash.
+    pub beacon_signed: bool,
     /// The validator that made the block.
     pub proposer: AccountId,
     /// The root of the authenticated state after the block: proofs that a value is current, or
@@ -93,6 +102,8 @@ pub(crate) struct Block {
     pub(crate) body: Arc<Vec<Bytes>>,
     /// In the last block of an epoch, the validators of the next.
     pub(crate) next: Arc<Vec<AccountId>>,
+    /// The signature of the beacon's round, where it is a new one and signed.
+    pub(crate) signature: Option<Signature>,
 }
 
 /// The Merkle root of transaction ids in block order.
@@ -121,6 +132,12 @@ pub fn digest_of(preimage: &[u8]) -> Hash {
 }
 
 impl Header {
+    /// The epoch whose validators' key signs the beacon; `None`: the proposer is trusted.
+    #[must_use]
+    pub const fn beacon_epoch(&self) -> Option<u64> {
+        self.beacon_key.checked_sub(1)
+    }
+
     /// The header with which a block's preimage begins.
     ///
     /// # Errors
@@ -162,6 +179,9 @@ impl Block {
             epoch: 0,
             time,
             beacon: Hash::of("muster genesis beacon v1", &[chain.as_bytes()]),
+            beacon_round: 0,
+            beacon_key: 0,
+            beacon_signed: false,
             proposer: to_account(&leader),
             // Nothing reads the state root of genesis: its store is empty, and its initial
             // entries are committed to by `chain` and written by the first block.
@@ -178,7 +198,7 @@ impl Block {
             leader,
             parent: (View::zero(), Digest::EMPTY),
         };
-        Self { context, header, body: Arc::default(), next: Arc::default() }
+        Self { context, header, body: Arc::default(), next: Arc::default(), signature: None }
     }
 
     /// What the authenticated store must be after this block.
@@ -203,13 +223,21 @@ impl Write for Block {
         self.body.as_ref().write(buf);
         let next: Vec<[u8; 32]> = self.next.iter().map(|account| *account.as_bytes()).collect();
         next.write(buf);
+        if let Some(signature) = &self.signature {
+            buf.put_slice(signature);
+        }
     }
 }
 
 impl EncodeSize for Block {
     fn encode_size(&self) -> usize {
         let next = self.next.len().encode_size() + self.next.len() * ACCOUNT_BYTES;
-        self.context.encode_size() + HEADER_BYTES + self.body.as_ref().encode_size() + next
+        let signature = self.signature.map_or(0, |signature| signature.len());
+        self.context.encode_size()
+            + HEADER_BYTES
+            + self.body.as_ref().encode_size()
+            + next
+            + signature
     }
 }
 
@@ -245,7 +273,15 @@ impl Read for Block {
         if !next.is_empty() && committee_hash(&next) != header.validators {
             return Err(CodecError::Invalid("block", "validators are not the header's"));
         }
-        let block = Self { context, header, body: Arc::new(body), next: Arc::new(next) };
+        let signature = match header.beacon_signed {
+            true => Some(<[u8; SIGNATURE_BYTES]>::read(buf)?),
+            false => None,
+        };
+        if signature.is_some_and(|signature| beacon::value(&signature) != header.beacon) {
+            return Err(CodecError::Invalid("block", "the beacon is not its signature's"));
+        }
+        let (body, next) = (Arc::new(body), Arc::new(next));
+        let block = Self { context, header, body, next, signature };
         if block.body_bytes() > MAX_BLOCK_BYTES {
             return Err(CodecError::Invalid("block", "more bytes of transactions than allowed"));
         }
@@ -289,6 +325,6 @@ impl BoundedBlock for Block {
     fn max_encode_size((): &()) -> usize {
         let body = LENGTH_BYTES * (1 + MAX_BLOCK_TXS) + MAX_BLOCK_BYTES;
         let next = LENGTH_BYTES + ACCOUNT_BYTES * limits::VALIDATORS;
-        Ctx::MAX_ENCODE_SIZE + HEADER_BYTES + body + next
+        Ctx::MAX_ENCODE_SIZE + HEADER_BYTES + body + next + SIGNATURE_BYTES
     }
 }

@@ -30,6 +30,10 @@ pub struct Head {
     pub state_root: Hash,
     /// Its randomness.
     pub beacon: Hash,
+    /// The round of that.
+    pub beacon_round: u64,
+    /// The epoch whose validators' key signs it; `None`: proposers are trusted.
+    pub beacon_key: Option<u64>,
 }
 
 impl Head {
@@ -42,6 +46,8 @@ impl Head {
             digest,
             state_root: header.state_root,
             beacon: header.beacon,
+            beacon_round: header.beacon_round,
+            beacon_key: header.beacon_epoch(),
         }
     }
 }

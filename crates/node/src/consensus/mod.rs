@@ -30,6 +30,7 @@
 
 mod alone;
 mod app;
+mod beacon;
 mod block;
 mod committee;
 mod error;
@@ -63,6 +64,7 @@ pub use store::store_key;
 pub use trail::{EpochEnd, EpochEndError};
 
 use crate::mempool::TxPool;
+use beacon::Beacon;
 use block::{Block, preimage, to_hash};
 use commonware_codec::Encode as _;
 use commonware_consensus::types::Height;
@@ -456,6 +458,7 @@ fn prepare(config: &Config) -> Result<StackConfig, NodeError> {
         me,
         key: config.key.clone(),
         committees: Committees::new(&chain, key),
+        beacon: Beacon::new(chain, &config.key),
         epochs: Epochs::new(genesis.epoch_blocks),
         others,
         validators,

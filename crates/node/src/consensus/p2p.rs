@@ -47,6 +47,7 @@ const QUOTAS: [NonZeroU32; CHANNELS] = [
     NZU32!(64),
     NZU32!(8),
     NZU32!(64),
+    NZU32!(64),
 ];
 /// Peer sets that are kept connected: those of this epoch and the one before.
 const PEER_SETS: std::num::NonZeroUsize = NZUsize!(2);

@@ -13,6 +13,7 @@
 //! block invalid, so a proposer leaves it out and nobody is charged for it.
 
 use super::{
+    beacon::{self, Key, Signature},
     block::{Block, Ctx, Header, PROTOCOL_VERSION, to_account, to_hash},
     committee::{Epochs, committee_hash},
     hot::Executed,
@@ -54,7 +55,7 @@ pub enum BlockReject {
     /// A field of the header that follows from the parent or the context is something else.
     #[error("the block's {field} does not follow from its parent and round")]
     Inconsistent {
-        /// `parent`, `height`, `epoch`, `beacon`, `proposer` or `context`.
+        /// `parent`, `height`, `epoch`, `beacon`, `beacon's key`, `proposer` or `context`.
         field: &'static str,
     },
     /// Not later than the parent.
@@ -72,6 +73,12 @@ pub enum BlockReject {
         parent: Millis,
         /// The block's time.
         time: Millis,
+    },
+    /// The beacon's signature is not that of the round after the parent's.
+    #[error("the beacon's signature is not of round {round} by the key in force")]
+    BeaconSignature {
+        /// The round that it should be of.
+        round: u64,
     },
     /// A transaction's bytes are not one.
     #[error("transaction {index} is malformed")]
@@ -119,11 +126,58 @@ pub fn clock_wait(time: Millis, now: Millis) -> Millis {
     time.since(now.after(MAX_DRIFT))
 }
 
-/// The randomness of the block on `parent`. Version 0 trusts proposers: each knows one block
-/// ahead what it will be.
+/// The randomness of the block on `parent` where no key is shared: its proposer is trusted, and so
+/// is the one before, which knows what it will be.
 #[must_use]
 pub fn next_beacon(parent_beacon: &Hash, parent: &Hash) -> Hash {
     Hash::of("muster beacon v0", &[parent_beacon.as_bytes(), parent.as_bytes()])
+}
+
+/// What a block says of the beacon: value, round, key (as in the header), signature.
+pub(crate) type Round = (Hash, u64, u64, Option<Signature>);
+
+/// What a proposer says of the beacon on `parent`, with the signature of the next round where it
+/// has one.
+pub(crate) fn next_round(
+    parent: &Header,
+    parent_digest: &Hash,
+    key: Option<&Key>,
+    signature: impl FnOnce(&Key, u64) -> Option<Signature>,
+) -> Round {
+    let round = parent.beacon_round.saturating_add(1);
+    let Some(key) = key else {
+        return (next_beacon(&parent.beacon, parent_digest), round, 0, None);
+    };
+    let named = key.epoch().saturating_add(1);
+    match signature(key, round) {
+        Some(signature) => (beacon::value(&signature), round, named, Some(signature)),
+        None => (parent.beacon, parent.beacon_round, named, None),
+    }
+}
+
+/// Checks what a block says of the beacon, where `key` is in force: what a proposer says who has
+/// the block's signature, which is the key's.
+pub(crate) fn check_beacon(
+    parent: &Header,
+    parent_digest: &Hash,
+    block: &Block,
+    key: Option<&Key>,
+) -> Result<(), BlockReject> {
+    let Header { beacon, beacon_round, beacon_key, beacon_signed, .. } = &block.header;
+    let said = (*beacon, *beacon_round, *beacon_key, block.signature);
+    let right = next_round(parent, parent_digest, key, |_, _| block.signature);
+    if *beacon_key != right.2 {
+        return Err(BlockReject::Inconsistent { field: "beacon's key" });
+    }
+    if said != right || *beacon_signed != block.signature.is_some() {
+        return Err(BlockReject::Inconsistent { field: "beacon" });
+    }
+    if let (Some(key), Some(signature)) = (key, &block.signature)
+        && !key.verify(*beacon_round, signature)
+    {
+        return Err(BlockReject::BeaconSignature { round: *beacon_round });
+    }
+    Ok(())
 }
 
 /// What the ledger is told about a block.
@@ -134,6 +188,8 @@ pub(crate) fn block_context(header: &Header, context: &Ctx) -> BlockContext {
         height: header.height,
         now: header.time,
         beacon: header.beacon,
+        beacon_round: header.beacon_round,
+        beacon_key: header.beacon_epoch(),
         proposer: header.proposer,
     }
 }
@@ -160,7 +216,6 @@ pub(crate) fn check_header(
         ("height", parent.height.checked_add(1) == Some(header.height)),
         ("epoch", header.epoch == epochs.of(header.height)),
         ("epoch", header.epoch == context.round.epoch().get()),
-        ("beacon", header.beacon == next_beacon(&parent.beacon, &parent_digest)),
         ("proposer", header.proposer == to_account(&context.leader)),
     ];
     match checks.into_iter().find(|(_, holds)| !holds) {

@@ -4,6 +4,7 @@
 use super::{
     OnBlock,
     app::App,
+    beacon::{self, Beacon},
     block::{Block, to_digest, to_hash},
     committee::{Committees, Epochs},
     evidence::{self, Watch},
@@ -50,8 +51,8 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 /// Channels of the network that a node needs: votes, certificates, fetches of certificates, fetches
-/// of blocks, blocks, transactions, ends of epochs, state.
-pub const CHANNELS: usize = 8;
+/// of blocks, blocks, transactions, ends of epochs, state, the beacon.
+pub const CHANNELS: usize = 9;
 
 /// The largest message that a node sends, in bytes.
 ///
@@ -66,6 +67,7 @@ pub fn max_message_bytes() -> u32 {
         gossip::MAX_MESSAGE_BYTES,
         trail::MAX_MESSAGE_BYTES,
         resolver::MAX_MESSAGE_BYTES,
+        beacon::MAX_MESSAGE_BYTES,
     ])
 }
 
@@ -75,6 +77,7 @@ pub(crate) struct StackConfig {
     /// The node's key, to report with.
     pub(crate) key: SecretKey,
     pub(crate) committees: Committees,
+    pub(crate) beacon: Beacon,
     pub(crate) epochs: Epochs,
     /// Peers beside the validators.
     pub(crate) others: Set<ed25519::PublicKey>,
@@ -206,6 +209,7 @@ fn app(config: &StackConfig, boundaries: mpsc::UnboundedSender<Boundary>) -> App
         genesis: config.genesis.clone(),
         epochs: config.epochs,
         pool: config.pool.clone(),
+        beacon: config.beacon.clone(),
         on_applying: config.on_applying.clone(),
         on_finalized: config.on_finalized.clone(),
         boundaries,
@@ -221,8 +225,8 @@ fn ledger_config(config: &StackConfig, cache: CacheRef, find_head: FindHead) -> 
     }
 }
 
-/// Starts what goes on beside agreement: spreading transactions, and reporting contradictions,
-/// which the engines tell the [`Watch`].
+/// Starts what goes on beside agreement: spreading transactions, the beacon, and reporting
+/// contradictions, which the engines tell the [`Watch`].
 fn beside<E, B>(
     ctx: &E,
     config: &StackConfig,
@@ -230,14 +234,28 @@ fn beside<E, B>(
         impl Sender<PublicKey = ed25519::PublicKey>,
         impl Receiver<PublicKey = ed25519::PublicKey>,
     ),
+    (beacon_sender, beacon_receiver): (
+        impl Sender<PublicKey = ed25519::PublicKey>,
+        impl Receiver<PublicKey = ed25519::PublicKey>,
+    ),
     blocker: B,
-) -> (Watch, [(&'static str, Handle<()>); 2])
+) -> (Watch, [(&'static str, Handle<()>); 3])
 where
     E: Spawner + Clock,
     B: Blocker<PublicKey = ed25519::PublicKey> + Sync,
 {
     let (pool, committees) = (config.pool.clone(), config.committees.clone());
-    let gossip = gossip::run(ctx.child("gossip"), pool, committees, transactions, blocker);
+    let gossip = gossip::run(ctx.child("gossip"), pool, committees, transactions, blocker.clone());
+    let beacon = beacon::Actor {
+        beacon: config.beacon.clone(),
+        key: config.key.clone(),
+        hot: config.hot.clone(),
+        pool: config.pool.clone(),
+        sender: beacon_sender,
+        work: beacon::Work::default(),
+    };
+    let clock = ctx.child("beacon");
+    let beacon = beacon.run(clock, beacon_receiver, blocker);
     let (watch, found) = Watch::new(config.committees.clone());
     let reporter = evidence::Reporter {
         chain: config.genesis.header.chain,
@@ -248,6 +266,7 @@ where
     let actors = [
         ("gossip", ctx.child("gossip").spawn(move |_| gossip)),
         ("evidence", ctx.child("evidence").spawn(move |_| reporter.run(found))),
+        ("beacon", ctx.child("beacon").spawn(move |_| beacon)),
     ];
     (watch, actors)
 }
@@ -270,7 +289,8 @@ where
     M: Manager<PublicKey = ed25519::PublicKey>,
     B: Blocker<PublicKey = ed25519::PublicKey> + Sync,
 {
-    let [votes, certificates, fetches, backfill, broadcast, transactions, ends, states] = channels;
+    let [votes, certificates, fetches, backfill, broadcast, transactions, ends, states, beacon] =
+        channels;
     let prefix = &config.prefix;
     let cache = page_cache();
     let (boundary_sender, boundaries) = mpsc::unbounded_channel();
@@ -343,7 +363,7 @@ where
 
     // Agreement.
     let entry = entry(&config.hot, config.epochs, &find, &marshal).await;
-    let (watch, beside) = beside(&ctx, &config, transactions, blocker.clone());
+    let (watch, beside) = beside(&ctx, &config, transactions, beacon, blocker.clone());
     let rotation = Rotation {
         context: ctx.child("agreement"),
         epochs: config.epochs,

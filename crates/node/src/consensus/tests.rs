@@ -1,10 +1,11 @@
 //! Tests of the engine's parts, and of one whole validator.
 
+mod beacon;
 mod hostile;
 mod hot;
 mod network;
 mod node;
-mod rules;
+pub(super) mod rules;
 
 use super::{
     CHANNELS, Config, FinalizedBlock, NetworkConfig, Pace, p2p,

@@ -145,7 +145,9 @@ fn records_that_left_the_state_are_read_as_from_a_state() {
     let mut archived = Vec::new();
     for height in 1..=602u64 {
         let (now, views) = (Millis(height * 1_000), Views::default());
-        let context = BlockContext { height, now, beacon: hash(1), proposer: me, views };
+        let (beacon, beacon_round, beacon_key) = (hash(1), height, None);
+        let context =
+            BlockContext { height, now, beacon, beacon_round, beacon_key, proposer: me, views };
         let mut block = BlockBuilder::new(&state, context).unwrap();
         for tx in txs.iter().filter(|_| height == 1) {
             block.push_verified(tx).unwrap();

@@ -126,8 +126,8 @@ async fn status(State(app): App) -> Json<Status> {
         height: head.height,
         now: head.time,
         state_root: head.state_root,
-        // Who proposes a block can still try several until it likes the next beacon.
-        beacon_trusted: true,
+        beacon_trusted: head.beacon_key.is_none(),
+        beacon_round: head.beacon_round,
         validators,
         referee: app.referee.clone(),
         params,

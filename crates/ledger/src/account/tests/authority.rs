@@ -133,7 +133,8 @@ fn actions(w: &World) -> Vec<(&'static str, Action)> {
                     Equivocation { key: bob, epoch: 0, view: 1, first: nullify, second: nullify };
                 A::EquivocationReport { evidence: Box::new(evidence) }
             }
-            A::EquivocationReport { .. } => return None,
+            A::EquivocationReport { .. } => A::BeaconDeal { epoch: 0, log: vec![1] },
+            A::BeaconDeal { .. } => return None,
         })
     };
     let mut all = Vec::new();
@@ -206,6 +207,7 @@ fn a_delegated_key_does_what_its_scopes_allow_and_nothing_else() {
         ("LeaseReclaim", &[Serve]),
         ("SeatsSet", &[]),
         ("EquivocationReport", &[Stake]),
+        ("BeaconDeal", &[]),
     ];
     for scope in Scope::ALL {
         let mut w = World::new();

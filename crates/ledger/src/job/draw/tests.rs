@@ -128,6 +128,45 @@ fn a_commitment_is_made_final_by_the_beacon_of_the_second_block_after_it() {
 }
 
 #[test]
+fn a_draw_counts_rounds_and_waits_for_them_while_the_beacon_stays() {
+    let (mut w, _, lease) = world(AUDIT);
+    let made = |w: &World| w.lease(&lease).commitment.unwrap();
+    w.ok("pat", commit(lease, 1, 10));
+    let round = w.head().beacon_round;
+    // Blocks without a new round draw nothing, and let it be replaced.
+    w.beacon_stays = true;
+    w.pass(3, 500);
+    w.ok("pat", commit(lease, 2, 10));
+    assert_eq!((made(&w).round, made(&w).draw), (round, None));
+    w.beacon_stays = false;
+    w.pass(1, 500);
+    // That block may be final, and then the draw's value known before a block carries it.
+    w.beacon_stays = true;
+    assert_eq!(w.refused("pat", commit(lease, 3, 10)), Reject::Duplicate);
+    w.pass(2, 500);
+    assert_eq!(made(&w).draw, None);
+    w.beacon_stays = false;
+    let beacon = w.context(500).beacon;
+    w.pass(1, 500);
+    assert_eq!(w.head().beacon_round, round + 2);
+    assert_eq!(made(&w).draw, Some(Draw { beacon, steady: w.head().steady }));
+}
+
+#[test]
+fn a_commitment_in_the_block_of_the_next_round_takes_the_first_ones_place() {
+    let (mut w, _, lease) = world(AUDIT);
+    w.ok("pat", commit(lease, 1, 10));
+    let round = w.head().beacon_round;
+    w.ok("pat", commit(lease, 2, 9));
+    let made = w.lease(&lease).commitment.unwrap();
+    assert_eq!((made.root, made.round, made.draw), (hash(2), round + 1, None));
+    w.pass(1, 500);
+    assert_eq!(w.lease(&lease).commitment.unwrap().draw, None, "it waits for its own round");
+    w.pass(1, 500);
+    assert!(w.lease(&lease).commitment.unwrap().draw.is_some());
+}
+
+#[test]
 fn other_levels_draw_nothing_and_replace_while_the_lease_is_open() {
     for level in [Verification::None, Verification::Replicate { sample_bps: 500 }] {
         let (mut w, _, lease) = world(level);

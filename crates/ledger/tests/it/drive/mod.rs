@@ -348,6 +348,8 @@ impl Run {
             height: self.model.height + 1,
             now: Millis(self.model.now + step),
             beacon: Hash(std::array::from_fn(|_| u8::try_from(self.below(256)).unwrap())),
+            beacon_round: self.model.height + 1,
+            beacon_key: None,
             proposer: drive_stake::proposer(&mut self.random, &self.model),
             views: self.views(),
         };

@@ -92,6 +92,7 @@ fn scopes_for(action: &Action) -> &'static [Scope] {
         | Action::KeyRevoke { .. }
         | Action::MultisigSet { .. }
         | Action::SeatsSet { .. } => &[],
+        Action::BeaconDeal { .. } => &[],
     }
 }
 

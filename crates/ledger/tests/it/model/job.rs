@@ -62,8 +62,16 @@ impl Model {
             must(!lease.is_drawn() || self.height < made.height + 2)?;
         }
         let (at, height) = (Millis(self.now), self.height);
-        self.lease_mut(id).commitment =
-            Some(Commitment { root, count, at, fuel, height, draw: None, last: None });
+        self.lease_mut(id).commitment = Some(Commitment {
+            root,
+            count,
+            at,
+            fuel,
+            height,
+            round: height,
+            draw: None,
+            last: None,
+        });
         Ok(())
     }
 

@@ -7,7 +7,15 @@ use muster_types::{Hash, Millis};
 use std::sync::Arc;
 
 fn head(height: u64) -> Head {
-    Head { height, time: Millis(height), digest: hash(9), state_root: hash(8), beacon: Hash::ZERO }
+    Head {
+        height,
+        time: Millis(height),
+        digest: hash(9),
+        state_root: hash(8),
+        beacon: Hash::ZERO,
+        beacon_round: height,
+        beacon_key: None,
+    }
 }
 
 fn entries(text: &[(&str, &str)]) -> MemoryState {

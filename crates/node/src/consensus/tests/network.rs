@@ -40,23 +40,23 @@ use std::{
     time::Duration,
 };
 
-const VALIDATORS: u8 = 4;
+pub(super) const VALIDATORS: u8 = 4;
 /// What each validator stakes: enough for one vote.
 const STAKE: Amount = Amount::from_units(1_500);
 
 /// Digest and state root by height, as one node was told them.
-type Told = Arc<Mutex<BTreeMap<u64, Head>>>;
+pub(super) type Told = Arc<Mutex<BTreeMap<u64, Head>>>;
 
-struct Validator {
-    node: Consensus,
-    told: Told,
+pub(super) struct Validator {
+    pub(super) node: Consensus,
+    pub(super) told: Told,
 }
 
 fn key(index: u8) -> SecretKey {
     SecretKey::from_seed([100 + index; 32])
 }
 
-fn four() -> Genesis {
+pub(super) fn four() -> Genesis {
     let mut genesis = Genesis {
         validators: (0..VALIDATORS).map(|index| key(index).account()).collect(),
         stakes: (0..VALIDATORS).map(|index| (key(index).account(), STAKE)).collect(),
@@ -75,7 +75,7 @@ fn public(index: u8) -> PublicKey {
 }
 
 /// The simulated network of `nodes` nodes, all linked to each other.
-async fn network(context: &Context, nodes: u8) -> Oracle<PublicKey, Context> {
+pub(super) async fn network(context: &Context, nodes: u8) -> Oracle<PublicKey, Context> {
     let settings = simulated::Config {
         max_size: max_message_bytes(),
         max_peers_per_set: NZUsize!(8),
@@ -107,8 +107,19 @@ async fn start_with(
     index: u8,
     state_sync: bool,
 ) -> Validator {
+    start_of(context, oracle, index, state_sync, four()).await
+}
+
+/// Starts a node of the chain that begins with `genesis`.
+pub(super) async fn start_of(
+    context: &Context,
+    oracle: &Oracle<PublicKey, Context>,
+    index: u8,
+    state_sync: bool,
+    genesis: Genesis,
+) -> Validator {
     let told = Told::default();
-    let (note, genesis) = (told.clone(), four());
+    let note = told.clone();
     let (base, ..) = config(Path::new("unused: the simulator stores in memory"));
     let address = SocketAddr::from(([127, 0, 0, 1], 0));
     let follower = Peer { key: key(VALIDATORS).account(), address: None };
@@ -174,12 +185,12 @@ async fn validators(node: &Validator, wanted: impl Fn(&[AccountId]) -> bool) {
 }
 
 /// Waits until a validator's state is that of `height`.
-async fn reach(validator: &Validator, height: u64) {
+pub(super) async fn reach(validator: &Validator, height: u64) {
     let mut heads = validator.node.heads();
     heads.wait_for(|head| head.height >= height).await.unwrap();
 }
 
-fn assert_agree(validators: &[Validator], up_to: u64) {
+pub(super) fn assert_agree(validators: &[Validator], up_to: u64) {
     for height in 1..=up_to {
         let heads: Vec<Head> =
             validators.iter().map(|one| one.told.lock().unwrap()[&height]).collect();

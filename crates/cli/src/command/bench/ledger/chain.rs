@@ -194,6 +194,8 @@ impl Chain {
             height,
             now: self.now.after(STEP),
             beacon: Hash::of("muster bench beacon", &[&height.to_le_bytes()]),
+            beacon_round: height,
+            beacon_key: None,
             proposer: self.validator,
             views: Views::default(),
         }

@@ -180,6 +180,8 @@ impl Chain {
             height,
             now: head.now.after(STEP),
             beacon: Hash::of("muster bench beacon", &[&height.to_le_bytes()]),
+            beacon_round: height,
+            beacon_key: None,
             proposer: AccountId::default(),
             views: Views::default(),
         };
