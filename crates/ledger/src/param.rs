@@ -244,6 +244,10 @@ params! { |p|
     downtime_bps: u32 = 5_000, 1, BPS;
     /// ... and at least so many of them.
     downtime_turns_min: u64 = 8, 1, 1_000_000;
+    /// The version of the rules that the next block follows. A vote for another is an upgrade: a
+    /// program that does not know it makes and accepts no block after it takes effect, and says so.
+    /// Every program lets any version be voted for, or those that know it would part from the rest.
+    protocol: u32 = crate::genesis::PROTOCOL, 1, u128::from(u16::MAX);
 }
 
 /// A parameter out of its bounds.

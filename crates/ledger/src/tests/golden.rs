@@ -38,6 +38,6 @@ fn a_fixed_script_gives_a_fixed_state() {
     w.ok("ann", Action::EscrowClose { escrow });
     assert_eq!(
         state_root(&w).to_string(),
-        "563b0740668a2f6ea5c14c7de0eeb74f875316ec998be052c9eeefafafe1dba4"
+        "109bf1db5d024e1c044f78a80aa902ce99c225117025938c76069ced7c504225"
     );
 }

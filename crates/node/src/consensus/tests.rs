@@ -4,6 +4,7 @@ mod hot;
 mod network;
 mod node;
 mod rules;
+mod upgrade;
 
 use super::{
     CHANNELS, Config, FinalizedBlock, NetworkConfig, Pace, p2p,
