@@ -1,8 +1,9 @@
 use crate::bounded::{self, ANSWER_BYTES_MAX, Broken};
 use crate::views::{
-    Account, AccountBond, AccountKeys, AccountStake, ApiError, Applied, BlockEvents, BlockView,
-    Concentration, Dispute, Escrow, EventPage, Explanation, Invariants, Job, LIST_MAX, Lease,
-    Named, Order, ProposalView, ProviderView, Status, Subject, TenantConduct, Terms, ValidatorView,
+    Account, AccountBond, AccountKeys, AccountStake, Anchor, ApiError, Applied, BlockEvents,
+    BlockView, Concentration, Dispute, EpochPage, Escrow, EventPage, Explanation, Invariants, Job,
+    LIST_MAX, Lease, Named, Order, ProposalView, ProviderView, Status, Subject, TenantConduct,
+    Terms, ValidatorView,
 };
 use eventsource_stream::Eventsource as _;
 use futures::{Stream, StreamExt as _};
@@ -322,6 +323,22 @@ impl Client {
     /// As [`Client::status`].
     pub async fn block(&self, height: u64) -> Result<Option<BlockView>, ClientError> {
         optional(self.get(&format!("/v1/blocks/{height}")).await)
+    }
+
+    /// The ends of epochs from `from` on, at most `limit` and [`crate::views::EPOCHS_MAX`].
+    ///
+    /// # Errors
+    /// As [`Client::status`].
+    pub async fn epochs(&self, from: u64, limit: usize) -> Result<EpochPage, ClientError> {
+        self.get(&format!("/v1/epochs?from={from}&limit={limit}")).await
+    }
+
+    /// The last final block, vouched for by the node: good for whoever trusts it.
+    ///
+    /// # Errors
+    /// As [`Client::status`].
+    pub async fn anchor(&self) -> Result<Anchor, ClientError> {
+        self.get("/v1/anchor").await
     }
 
     /// Checks every invariant against the node's state.

@@ -2,7 +2,7 @@
 
 use crate::{
     provider::{Failure, MAX_MESSAGE_BYTES, Prepare, Request, Response, Run, TaskLimits},
-    receipt::{self, Manifest, Receipt},
+    receipt::{self, BlockProof, Manifest, Receipt, Trail},
     views::{ApiError, BlockView, Explanation, Named, Status},
 };
 use muster_hostile::{Meter, bent_text, canonical};
@@ -158,6 +158,7 @@ fn good_receipt() -> Receipt {
     ];
     let block = BlockView {
         height: 3,
+        epoch: 0,
         now: Millis(5),
         digest: id(13),
         state_root: id(14),
@@ -165,12 +166,12 @@ fn good_receipt() -> Receipt {
         transactions: Vec::new(),
         events,
         header: "00".repeat(8),
-        certificate: None,
+        descendants: Vec::new(),
+        certificate: Some("00".to_owned()),
     };
     Receipt {
         version: receipt::VERSION,
         chain: CHAIN,
-        validators: vec![key().account()],
         name: "test".to_owned(),
         quote: quote(),
         job: Named { id: JobId(id(2)), record: job },
@@ -178,20 +179,24 @@ fn good_receipt() -> Receipt {
         leases: Vec::new(),
         manifest,
         results: Vec::new(),
-        blocks: vec![block],
+        trail: Trail { epoch: 0, validators: vec![key().account()], ends: Vec::new() },
+        blocks: vec![BlockProof::of(&block, |_| true).unwrap()],
     }
 }
 
 #[test]
 fn a_receipt_from_anybody_is_refused_or_says_the_same() {
     let good = good_receipt();
-    assert!(receipt::check(&good, |_| Ok(())).is_ok(), "{:?}", receipt::check(&good, |_| Ok(())));
+    let events: Vec<_> = good.blocks[0].events.iter().map(|proof| proof.event.clone()).collect();
+    let root = event_root(&events);
+    let checked = receipt::check(&good, |_| Ok(root));
+    assert!(checked.is_ok(), "{checked:?}");
     let text = serde_json::to_string(&good).unwrap();
     let (mut read, mut refused) = (0, 0);
     bent_text(&[&text], 20_000, |text| {
         let Ok(receipt) = serde_json::from_str::<Receipt>(text) else { return };
         read += 1;
-        refused += u32::from(receipt::check(&receipt, |_| Ok(())).is_err());
+        refused += u32::from(receipt::check(&receipt, |_| Ok(root)).is_err());
     });
     assert!(read > 1_000 && refused > 200, "{refused} of {read} refused");
 }
@@ -209,6 +214,7 @@ fn what_a_node_answers_is_read_or_refused() {
         validators: vec![key().account()],
         referee: None,
         beacon_trusted: true,
+        beacon_round: 0,
         params: Params::default(),
     };
     let status = serde_json::to_string(&status).unwrap();

@@ -21,6 +21,8 @@
 //! | `GET /v1/events?from=HEIGHT` | | server-sent events: each `data:` is a [`BlockEvents`], each `id:` a height |
 //! | `GET /v1/events?account=` (or another subject) `&after=CURSOR&limit=` | | [`EventPage`] |
 //! | `GET /v1/blocks/{height}` | | [`BlockView`] |
+//! | `GET /v1/epochs?from=EPOCH&limit=` | | [`EpochPage`] |
+//! | `GET /v1/anchor` | | [`Anchor`]: the last final block |
 //! | `GET /v1/invariants` | | [`Invariants`] |
 //! | `GET /openapi.json` | | the OpenAPI document |
 //!
@@ -32,8 +34,10 @@
 //!
 //! Every failure has a JSON body [`ApiError`].
 
+mod epochs;
 mod holdings;
 
+pub use epochs::{Anchor, EPOCHS_MAX, EpochEnd, EpochPage};
 pub use holdings::{
     AccountBond, AccountKeys, AccountStake, BallotView, DelegationView, KeyView, ProposalView,
     UnbondingView, ValidatorView,
@@ -194,6 +198,8 @@ impl EventEntry {
 pub struct BlockView {
     /// Its height.
     pub height: u64,
+    /// Its epoch: whose validators signed.
+    pub epoch: u64,
     /// Its time.
     pub now: Millis,
     /// The block's digest: what the validators signed.
@@ -209,7 +215,12 @@ pub struct BlockView {
     pub events: Vec<Event>,
     /// The header's encoding, hex: hashes to `digest`.
     pub header: String,
-    /// The finality certificate's encoding, hex; absent until the engine has stored it.
+    /// Where the block is final because a later one is: the headers from the next block up to that
+    /// one, hex, each naming the one before as its parent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub descendants: Vec<String>,
+    /// The encoding of the certificate that the last of them, or the block itself, is final, hex;
+    /// absent until the engine has stored it.
     pub certificate: Option<String>,
 }
 

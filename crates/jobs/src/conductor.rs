@@ -229,7 +229,7 @@ impl Conductor {
         let settled = drive.settle(escrow, &status.params).await?;
         let path = start.plan.output().join(RECEIPT);
         let facts = receipt::Facts {
-            status,
+            unbonding: status.params.stake_unbonding_ms,
             quote: quote_of(&start)?,
             results: drive.schedule.results().copied().collect(),
             orders: drive.orders.keys().copied().collect::<BTreeSet<OrderId>>(),

@@ -4,11 +4,11 @@ use crate::{JobError, drive::POLL, files, ledger::patient, settle::Settled, shar
 use futures::StreamExt as _;
 use muster_api::{
     ClientError,
-    receipt::{Receipt, VERSION},
-    views::{BlockView, Event, Explanation, Status},
+    receipt::{BlockProof, Receipt, Trail, VERSION},
+    views::{BlockView, EPOCHS_MAX, Event, Explanation},
 };
 use muster_ledger::dispute::Claim;
-use muster_types::{DisputeId, EscrowId, JobId, LeaseId, OrderId};
+use muster_types::{DisputeId, EscrowId, JobId, LeaseId, Millis, OrderId};
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
@@ -74,8 +74,9 @@ impl Ours {
 }
 
 /// What goes into a receipt beside the ledger's records.
-pub(crate) struct Facts<'a> {
-    pub(crate) status: &'a Status,
+pub(crate) struct Facts {
+    /// How long validators are answerable for what they signed.
+    pub(crate) unbonding: Millis,
     pub(crate) quote: Explanation,
     pub(crate) results: Vec<Claim>,
     pub(crate) orders: BTreeSet<OrderId>,
@@ -87,24 +88,26 @@ pub(crate) struct Facts<'a> {
 pub(crate) async fn write(
     shared: &Shared,
     settled: &Settled,
-    facts: Facts<'_>,
+    facts: Facts,
     path: &Path,
 ) -> Result<PathBuf, JobError> {
     let client = shared.ledger.client();
     let until = Instant::now() + PATIENCE;
     let job = patient(until, || client.job(&shared.job)).await?.ok_or(JobError::Stopped)?;
-    let ours = Ours {
+    let mut ours = Ours {
         job: shared.job,
         escrow: settled.escrow.id,
         orders: facts.orders,
         leases: settled.leases.iter().map(|lease| lease.id).collect(),
         disputes: BTreeSet::new(),
     };
-    let blocks = blocks(shared, ours, facts.from_height, until).await?;
+    let blocks = blocks(shared, &mut ours, facts.from_height, until).await?;
+    let trail = trail(shared, &blocks, facts.unbonding, until).await?;
+    // What has no certificate by now is left out: nothing would prove it.
+    let blocks = blocks.iter().filter_map(|block| BlockProof::of(block, |event| ours.has(event)));
     let receipt = Receipt {
         version: VERSION,
         chain: shared.chain,
-        validators: facts.status.validators.clone(),
         name: shared.plan.name.clone(),
         quote: facts.quote,
         job,
@@ -112,7 +115,8 @@ pub(crate) async fn write(
         leases: settled.leases.clone(),
         manifest: shared.plan.manifest(),
         results: facts.results,
-        blocks,
+        trail,
+        blocks: blocks.collect(),
     };
     let target = path.to_owned();
     let written = tokio::task::spawn_blocking(move || {
@@ -126,12 +130,12 @@ pub(crate) async fn write(
 /// The blocks with the job's events, from its escrow's opening to its closing.
 async fn blocks(
     shared: &Shared,
-    mut ours: Ours,
+    ours: &mut Ours,
     from_height: u64,
     until: Instant,
 ) -> Result<Vec<BlockView>, JobError> {
     let (mut heights, mut next) = (BTreeSet::new(), from_height);
-    while let Err(error) = collect(shared, &mut ours, &mut heights, &mut next, until).await {
+    while let Err(error) = collect(shared, ours, &mut heights, &mut next, until).await {
         if !error.is_transient() || Instant::now() > until {
             return Err(error.into());
         }
@@ -142,6 +146,44 @@ async fn blocks(
         blocks.extend(certified(shared, height, until).await?);
     }
     Ok(blocks)
+}
+
+/// Who voted on the blocks, from the first epoch whose validators are still answerable for it, or
+/// from the first of the blocks', on. Where the node does not know that far back, from where it
+/// does.
+async fn trail(
+    shared: &Shared,
+    blocks: &[BlockView],
+    unbonding: Millis,
+    until: Instant,
+) -> Result<Trail, JobError> {
+    let epochs = || blocks.iter().map(|block| block.epoch);
+    let (first, last) = (epochs().min().unwrap_or(0), epochs().max().unwrap_or(0));
+    let newest = blocks.iter().map(|block| block.now).max().unwrap_or(Millis::ZERO);
+    let page_of = u64::try_from(EPOCHS_MAX).unwrap_or(u64::MAX);
+    let client = shared.ledger.client();
+    let page = patient(until, || client.epochs(last, 0)).await?;
+    let mut trail = Trail { epoch: page.from, validators: page.validators, ends: Vec::new() };
+    // Backwards, a page at a time.
+    while trail.epoch > 0 {
+        let from = trail.epoch.saturating_sub(page_of);
+        let wanted = usize::try_from(trail.epoch.saturating_sub(from)).unwrap_or(EPOCHS_MAX);
+        let mut page = patient(until, || client.epochs(from, wanted)).await?;
+        page.ends.retain(|end| end.epoch < trail.epoch);
+        let leads =
+            page.ends.last().is_some_and(|end| end.epoch.checked_add(1) == Some(trail.epoch));
+        if !leads {
+            break;
+        }
+        let oldest = page.ends.first().map_or(newest, |end| end.now);
+        page.ends.append(&mut trail.ends);
+        let reached = page.from > from || page.from <= first && oldest.after(unbonding) < newest;
+        trail = Trail { epoch: page.from, validators: page.validators, ends: page.ends };
+        if reached {
+            break;
+        }
+    }
+    Ok(trail)
 }
 
 /// Walks the events up to the escrow's end. What the node does not tell in time is left out.

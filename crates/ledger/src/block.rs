@@ -25,6 +25,7 @@ use crate::{
     Event, Head, Params, Reject, Tx, account, apply, archive, bond,
     ctx::{Ctx, Effects, Env},
     event::event_root,
+    genesis::PROTOCOL,
     keys, limits, market,
     stake::{Views, beacon, committee},
     state::{Changes, Scratch, Slots, State},
@@ -65,6 +66,15 @@ pub enum BlockError {
     /// The state holds no chain.
     #[error("the state is empty: apply a genesis first")]
     NoGenesis,
+    /// The chain has gone over to other rules.
+    #[error(
+        "the validators voted for protocol {found} and this program knows protocol {PROTOCOL}: \
+         install a release that knows {found} and start again; nothing is lost"
+    )]
+    Protocol {
+        /// What the next block follows.
+        found: u32,
+    },
     /// Not the next block.
     #[error("block {given} cannot follow block {head}")]
     Height {
@@ -176,6 +186,9 @@ impl<'a> BlockBuilder<'a> {
     pub fn new(state: &'a dyn State, context: BlockContext) -> Result<Self, BlockError> {
         let head = keys::HEAD.get(state, &()).ok_or(BlockError::NoGenesis)?;
         let params: Params = keys::PARAMS.get(state, &()).ok_or(BlockError::NoGenesis)?;
+        if params.protocol != PROTOCOL {
+            return Err(BlockError::Protocol { found: params.protocol });
+        }
         if context.now <= head.now {
             return Err(BlockError::Time { given: context.now, head: head.now });
         }

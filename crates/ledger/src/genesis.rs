@@ -45,7 +45,8 @@ pub struct Genesis {
     pub name: String,
     /// The chain's first moment.
     pub time: Millis,
-    /// The version of the rules: [`PROTOCOL`].
+    /// The version of the rules that the chain begins with: [`PROTOCOL`]. From then on
+    /// [`Params::protocol`] says.
     pub protocol: u32,
     /// Who makes blocks and judges disputes.
     pub validators: Vec<AccountId>,
@@ -114,8 +115,10 @@ impl Genesis {
     /// # Errors
     /// [`GenesisError`], naming the field.
     pub fn check(&self) -> Result<(), GenesisError> {
-        if self.protocol != PROTOCOL {
-            return Err(GenesisError::Protocol { given: self.protocol });
+        for given in [self.protocol, self.params.protocol] {
+            if given != PROTOCOL {
+                return Err(GenesisError::Protocol { given });
+            }
         }
         if self.name.is_empty() || self.name.len() > limits::NETWORK_NAME_BYTES {
             return Err(GenesisError::Name);

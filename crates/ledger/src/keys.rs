@@ -172,6 +172,8 @@ pub const ARCHIVE_DUE: Index<(Millis, Leaving)> = Table::new(DERIVED, 80);
 pub const STAKE: Item<Amount> = Table::new(ITEMS, 40);
 /// Who staked as validators, in the committee ([`VALIDATORS`]) or not.
 pub const STAKERS: Table<AccountId, Validator> = Table::new(RECORDS, 40);
+/// The active validators, by weight: the most first (the weight's bits are turned over).
+pub const VALIDATORS_BY_WEIGHT: Index<(u128, AccountId)> = Table::new(DERIVED, 45);
 /// Delegations: by (delegator, validator).
 pub const DELEGATIONS: Table<(AccountId, AccountId), Delegation> = Table::new(RECORDS, 41);
 /// Stake that is unbonding.

@@ -247,6 +247,10 @@ params! { |p|
     /// With fewer votes on blocks than this the validators share no key for the beacon, and whoever
     /// proposes a block is trusted with it.
     beacon_seats_min: u32 = 2, 2, 101;
+    /// The version of the rules that the next block follows. A vote for another is an upgrade: a
+    /// program that does not know it makes and accepts no block after it takes effect, and says so.
+    /// Every program lets any version be voted for, or those that know it would part from the rest.
+    protocol: u32 = crate::genesis::PROTOCOL, 1, u128::from(u16::MAX);
 }
 
 /// A parameter out of its bounds.

@@ -42,6 +42,11 @@ pub fn validators(state: &dyn State) -> Vec<AccountId> {
     keys::VALIDATORS.get(state, &()).unwrap_or_default()
 }
 
+/// The active validators, the most stake first, own and delegated.
+pub fn validators_by_weight(state: &dyn State) -> impl Iterator<Item = AccountId> {
+    keys::VALIDATORS_BY_WEIGHT.scan(state, &(), None).map(|((_, id), ())| id)
+}
+
 /// What exists of each asset.
 #[must_use]
 pub fn supply(state: &dyn State) -> Supply {

@@ -4,20 +4,20 @@
 //! |---|---|
 //! | the manifest | its commitment in the job |
 //! | each result | the signature of its lease's provider, its task, the manifest; in a chain also the result before it |
+//! | a lease's committed root | the event that says so, and its results where all of them are here |
 //! | what leases and escrow say | each other, and the events |
-//! | the events | the event root of their block |
-//! | the blocks | the validators' certificates, by the caller's `prove` |
+//! | the events | the event root in the header of their block |
+//! | the blocks, and who the validators are | certificates, by the caller's `prove` |
 
-use super::{Receipt, VERSION};
-use crate::views::{BlockView, Event};
+use super::{BlockProof, Receipt, VERSION};
+use crate::views::Event;
 use muster_ledger::{
     dispute::Claim,
     escrow::EscrowStatus,
-    event_root,
     job::JobKind,
     market::{CloseReason, Lease, LeaseStatus},
 };
-use muster_types::{Amount, Hash, LeaseId};
+use muster_types::{Amount, Hash, LeaseId, merkle};
 use std::collections::BTreeMap;
 
 /// What is wrong with a receipt, and where.
@@ -49,27 +49,31 @@ fn ensure(holds: bool, place: impl FnOnce() -> String, problem: &str) -> Result<
     if holds { Ok(()) } else { Err(Defect { place: place(), problem: problem.to_owned() }) }
 }
 
-/// Checks everything in `receipt`. `prove` checks one block's header and certificate against the
-/// receipt's chain and validators.
+/// Checks everything in `receipt` but its trail. `prove` checks one block's header and certificate
+/// against the receipt's chain and trail, and gives the header's event root.
 ///
 /// # Errors
 /// The first [`Defect`].
 pub fn check(
     receipt: &Receipt,
-    prove: impl Fn(&BlockView) -> std::result::Result<(), String>,
+    prove: impl Fn(&BlockProof) -> std::result::Result<Hash, String>,
 ) -> Result<Checked> {
     ensure(receipt.version == VERSION, || "version".to_owned(), "not a version known here")?;
     check_results(receipt)?;
     for (index, block) in receipt.blocks.iter().enumerate() {
         let place = |field: &str| format!("blocks[{index}].{field}");
-        prove(block).map_err(|problem| Defect { place: place("certificate"), problem })?;
-        let root = event_root(&block.events);
-        ensure(root == block.event_root, || place("events"), "not those of the signed block")?;
+        let root = prove(block).map_err(|problem| Defect { place: place("header"), problem })?;
+        if let Some(stray) = block.stray(&root) {
+            let (place, problem) = (place("events"), "not one of the signed block");
+            return Err(Defect { place: format!("{place}[{stray}]"), problem: problem.to_owned() });
+        }
     }
-    let events: Vec<&Event> = receipt.blocks.iter().flat_map(|block| &block.events).collect();
+    let events = receipt.blocks.iter().flat_map(|block| &block.events);
+    let events: Vec<&Event> = events.map(|proved| &proved.event).collect();
     check_job(receipt, &events)?;
     for (index, lease) in receipt.leases.iter().enumerate() {
         check_lease(&lease.id, &lease.record, &events)
+            .and_then(|()| check_commitment(receipt, &lease.id, &lease.record, &events))
             .map_err(|problem| Defect { place: format!("leases[{index}]"), problem })?;
     }
     check_escrow(receipt, &events)?;
@@ -163,6 +167,40 @@ fn check_lease(id: &LeaseId, lease: &Lease, events: &[&Event]) -> std::result::R
     let due = lease.rate.charge_floor(lease.covered);
     if due.is_none_or(|due| lease.paid > due) {
         return Err("paid more than its rate times its covered time".to_owned());
+    }
+    Ok(())
+}
+
+fn check_commitment(
+    receipt: &Receipt,
+    id: &LeaseId,
+    lease: &Lease,
+    events: &[&Event],
+) -> std::result::Result<(), String> {
+    let Some(made) = &lease.commitment else { return Ok(()) };
+    let told = events.iter().any(|event| {
+        matches!(event, Event::ResultCommitted { lease, root, count, fuel, .. }
+            if lease == id && *root == made.root && *count == made.count && *fuel == made.fuel)
+    });
+    if !told {
+        return Err("no block says that its results were committed to so".to_owned());
+    }
+    let claims = receipt.results.iter().filter(|claim| claim.lease == *id);
+    let leaves: Vec<Hash> = claims
+        .map(|Claim { task, result, .. }| {
+            muster_verify::task_leaf(
+                &task.job,
+                task.index,
+                &task.input,
+                &result.output,
+                result.fuel,
+            )
+        })
+        .collect();
+    // A provider also commits to results that were not taken: then the receipt has not all.
+    let all = u64::try_from(leaves.len()) == Ok(made.count);
+    if all && merkle::root(&leaves) != made.root {
+        return Err("its results are not those that it committed to".to_owned());
     }
     Ok(())
 }

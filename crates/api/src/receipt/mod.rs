@@ -1,17 +1,19 @@
 //! The record of a finished job: what was agreed, run, checked and paid, with the evidence.
 
 mod check;
+mod proof;
 
 pub use check::{Checked, Defect, check};
+pub use proof::{BlockProof, EventProof, Trail};
 
-use crate::views::{BlockView, Explanation, Named};
+use crate::views::{Explanation, Named};
 use muster_ledger::{dispute::Claim, escrow::Escrow, job::Job, market::Lease};
-use muster_types::{AccountId, EscrowId, Hash, JobId, LeaseId};
+use muster_types::{EscrowId, Hash, JobId, LeaseId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// The format's version.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// A job's receipt. Everything in it can be checked without asking anybody: claims by their
 /// signatures, roots by recomputation, payments by the events' inclusion in signed blocks.
@@ -21,8 +23,6 @@ pub struct Receipt {
     pub version: u32,
     /// The chain: hash of its genesis.
     pub chain: Hash,
-    /// Who signed the blocks.
-    pub validators: Vec<AccountId>,
     /// The job's name, for people.
     pub name: String,
     /// The quote before the first order.
@@ -37,8 +37,11 @@ pub struct Receipt {
     pub manifest: Manifest,
     /// The accepted result of each task, in order.
     pub results: Vec<Claim>,
-    /// The blocks in which this job's events happened, with their certificates.
-    pub blocks: Vec<BlockView>,
+    /// Who signed the blocks: the validators of an epoch, from genesis or as far back as anybody
+    /// may still trust them (`stake_unbonding_ms`), and of the epochs up to the last block's.
+    pub trail: Trail,
+    /// The blocks in which this job's events happened, with what proves them.
+    pub blocks: Vec<BlockProof>,
 }
 
 /// What a job runs. Its salted hash is on the ledger.

@@ -191,7 +191,7 @@ impl Command {
             Self::Stake(command) => command.run(global, printer).await,
             Self::Vote(command) => command.run(global, printer).await,
             Self::Concentration(command) => command.run(global, printer).await,
-            Self::Receipt(command) => command.run(printer),
+            Self::Receipt(command) => command.run(global, printer).await,
             Self::Provider(command) => command.run(global, printer).await,
             Self::Node(command) => command.run(global, printer).await,
             Self::Genesis(command) => command.run(printer),

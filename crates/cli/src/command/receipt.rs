@@ -1,18 +1,24 @@
 //! `muster receipt`: look at a job's receipt, or check it without asking anybody.
 
+use super::Global;
 use crate::{
     error::{Exit, Failure},
+    network,
     printer::{Printer, facts, table},
 };
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use muster_api::receipt::{Checked, Receipt as JobReceipt, check};
+use muster_api::{
+    receipt::{Checked, Receipt as JobReceipt, check},
+    views::Anchor,
+};
 use muster_ledger::Genesis;
-use muster_types::{AccountId, Hash};
+use muster_node::light::{LightError, Prover, Trust, TrustError, Trusted};
+use muster_types::{AccountId, Hash, Millis};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
-/// The largest receipt or genesis, in bytes.
+/// The largest receipt, genesis or anchor, in bytes.
 const MAX_BYTES: u64 = 1 << 30;
 
 /// Look at a job's receipt, or check it without asking anybody.
@@ -34,6 +40,11 @@ enum ReceiptCommand {
         file: PathBuf,
     },
     /// Check every signature, hash and sum in a receipt. Needs no network.
+    ///
+    /// A receipt leads from the validators of an epoch, by the end of each epoch, to those who
+    /// signed its blocks. With a genesis the first are checked against it; that is enough for as
+    /// long as their stake could still be taken (`stake_unbonding_ms` of the genesis). Later an
+    /// anchor is needed: a recent block that somebody vouches for whom you trust.
     #[command(
         after_help = "Example:\n  muster receipt verify out/hello/receipt.json --genesis genesis.json"
     )]
@@ -42,8 +53,23 @@ enum ReceiptCommand {
         file: PathBuf,
         /// The network's genesis: without it, the receipt's own word is taken for who the
         /// validators are.
-        #[arg(long)]
+        #[arg(long, value_name = "FILE")]
         genesis: Option<PathBuf>,
+        /// A block to trust instead of genesis's validators, from `muster receipt anchor`.
+        #[arg(long, value_name = "FILE", requires = "genesis")]
+        anchor: Option<PathBuf>,
+    },
+    /// Write down the last block, and the blocks of a receipt, as a node that you trust has them.
+    #[command(
+        after_help = "Example:\n  muster receipt anchor out/hello/receipt.json --node URL --out anchor.json"
+    )]
+    Anchor {
+        /// The receipt whose blocks the node is to vouch for too: needed where it is older than
+        /// the anchor.
+        file: Option<PathBuf>,
+        /// Where the anchor goes.
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
     },
 }
 
@@ -51,21 +77,32 @@ enum ReceiptCommand {
 struct Verified {
     ok: bool,
     chain: Hash,
-    validators: Vec<AccountId>,
-    /// Whether the validators were checked against a genesis.
+    /// Whether the validators were checked against a genesis or an anchor.
     anchored: bool,
+    trusted: Trusted,
+    /// Ends of epochs that were walked over.
+    epochs: usize,
+    /// The validators at the end of that walk.
+    validators: Vec<AccountId>,
     #[serde(flatten)]
     checked: Checked,
 }
 
 impl Receipt {
-    pub(crate) fn run(self, printer: &Printer) -> anyhow::Result<()> {
+    pub(crate) async fn run(self, global: &Global, printer: &Printer) -> anyhow::Result<()> {
         match self.command {
             ReceiptCommand::Show { file } => {
                 let receipt: JobReceipt = read(&file, "receipt")?;
                 printer.data(&receipt, render)
             }
-            ReceiptCommand::Verify { file, genesis } => verify(&file, genesis.as_deref(), printer),
+            ReceiptCommand::Verify { file, genesis, anchor } => {
+                let anchor = anchor.map(|path| read(&path, "anchor")).transpose()?;
+                let trust = trust(genesis.as_deref(), anchor, network::now()?)?;
+                verify(&file, trust, printer)
+            }
+            ReceiptCommand::Anchor { file, out } => {
+                anchor(global, file.as_deref(), &out, printer).await
+            }
         }
     }
 }
@@ -83,55 +120,132 @@ fn read<T: serde::de::DeserializeOwned>(path: &Path, what: &str) -> anyhow::Resu
     serde_json::from_slice(&bytes).map_err(|error| refuse(format!("not a {what}: {error}")))
 }
 
-fn verify(file: &Path, genesis: Option<&Path>, printer: &Printer) -> anyhow::Result<()> {
+fn trust(genesis: Option<&Path>, anchor: Option<Anchor>, now: Millis) -> anyhow::Result<Trust> {
+    let Some(path) = genesis else { return Ok(Trust::own_word()) };
+    let genesis: Genesis = read(path, "genesis")?;
+    genesis.check().with_context(|| format!("genesis {}", path.display()))?;
+    let Some(anchor) = anchor else { return Ok(Trust::genesis(&genesis, now)) };
+    Trust::anchor(&genesis, anchor, now).map_err(|error| {
+        let hint = "muster receipt anchor --node URL --out anchor.json   # a node of this chain";
+        Failure::error(Exit::BadInput, format!("the anchor cannot be used: {error}"), hint)
+    })
+}
+
+fn verify(file: &Path, trust: Trust, printer: &Printer) -> anyhow::Result<()> {
     let receipt: JobReceipt = read(file, "receipt")?;
-    let refuse = |problem: String| {
-        Failure::error(
-            Exit::Failed,
-            format!("{} does not hold: {problem}", file.display()),
-            "muster receipt show FILE   # and ask who gave it to you",
+    let refuse = |problem: String, hint: String| {
+        let message = format!("{} does not hold: {problem}", file.display());
+        Failure::error(Exit::Failed, message, hint)
+    };
+    let ask = || "muster receipt show FILE   # and ask who gave it to you".to_owned();
+    let anchor = || {
+        let file = file.display();
+        format!(
+            "muster receipt anchor {file} --node URL --out anchor.json   # of a node that you \
+             trust\nmuster receipt verify {file} --genesis FILE --anchor anchor.json"
         )
     };
-    if let Some(path) = genesis {
-        let genesis: Genesis = read(path, "genesis")?;
-        genesis.check().with_context(|| format!("genesis {}", path.display()))?;
-        if genesis.id() != receipt.chain {
-            return Err(refuse("it is of another chain than the genesis".to_owned()));
-        }
-        if genesis.validators != receipt.validators {
-            return Err(refuse("its validators are not the genesis's".to_owned()));
-        }
-    }
-    let prove = |block: &muster_api::views::BlockView| {
-        muster_node::light::verify_block(&receipt.chain, &receipt.validators, block)
-            .map_err(|error| error.to_string())
+    let prover = Prover::new(receipt.chain, &receipt.trail, trust).map_err(|error| {
+        let hint = if needs_anchor(&error) { anchor() } else { ask() };
+        refuse(error.to_string(), hint)
+    })?;
+    let lacks = std::cell::Cell::new(false);
+    let prove = |block: &_| {
+        prover.prove(block).map_err(|error| {
+            lacks.set(needs_anchor(&error));
+            error.to_string()
+        })
     };
-    let checked = check(&receipt, prove).map_err(|defect| refuse(defect.to_string()))?;
+    let checked = check(&receipt, prove)
+        .map_err(|defect| refuse(defect.to_string(), if lacks.get() { anchor() } else { ask() }))?;
+    let (epoch, validators, _) = prover.latest();
+    let trusted = prover.trust().trusted();
     let verified = Verified {
         ok: true,
         chain: receipt.chain,
-        validators: receipt.validators.clone(),
-        anchored: genesis.is_some(),
+        anchored: trusted.age.is_some(),
+        trusted,
+        epochs: receipt.trail.ends.len(),
+        validators: validators.to_vec(),
         checked,
     };
     printer.data(&verified, |verified| {
         facts([
             ("receipt", "holds".to_owned()),
             ("chain", verified.chain.to_string()),
+            ("trusted", verified.trusted.describe()),
+            ("validators", format!("{} in epoch {epoch}", verified.validators.len())),
+            ("epochs", format!("{} ends signed by their validators", verified.epochs)),
             ("results", format!("{} signed by their providers", verified.checked.claims)),
             ("blocks", format!("{} signed by the validators", verified.checked.blocks)),
             ("leases", format!("{} paid as the blocks say", verified.checked.leases)),
             ("paid", format!("{} usd", verified.checked.paid)),
         ])
     })?;
-    if genesis.is_none() {
+    if !verified.anchored {
+        let first = receipt.trail.validators.iter().map(AccountId::short).collect::<Vec<_>>();
         printer.note(format!(
-            "taken on its own word: that the validators of this chain are {}; \
-             --genesis FILE checks that too",
-            receipt.validators.iter().map(AccountId::short).collect::<Vec<_>>().join(", ")
+            "taken on its own word: that this chain is the one you mean and that its validators \
+             in epoch {} were {}; --genesis FILE checks that too",
+            receipt.trail.epoch,
+            first.join(", ")
         ));
     }
     Ok(())
+}
+
+/// Whether an anchor would help.
+const fn needs_anchor(error: &LightError) -> bool {
+    use TrustError::{AnchorElsewhere, BeforeAnchor, NotFromGenesis, TooOld};
+    matches!(
+        error,
+        LightError::Trust(
+            TooOld { .. } | NotFromGenesis { .. } | BeforeAnchor { .. } | AnchorElsewhere { .. }
+        )
+    )
+}
+
+async fn anchor(
+    global: &Global,
+    file: Option<&Path>,
+    out: &Path,
+    printer: &Printer,
+) -> anyhow::Result<()> {
+    let client = global.client()?;
+    let mut anchor = client.anchor().await?;
+    let receipt: Option<JobReceipt> = file.map(|file| read(file, "receipt")).transpose()?;
+    for block in receipt.iter().flat_map(|receipt| &receipt.blocks) {
+        let lacks = || {
+            let message = format!("{} has no block {} any more", global.node, block.height);
+            Failure::error(
+                Exit::Failed,
+                message,
+                "muster receipt anchor FILE --node URL   # another",
+            )
+        };
+        let found = client.block(block.height).await?.ok_or_else(lacks)?;
+        if found.digest != block.digest {
+            let message = format!(
+                "block {} of the receipt is not the one that {} has: it is of another chain, or \
+                 made up",
+                block.height, global.node
+            );
+            return Err(Failure::error(Exit::Failed, message, "muster receipt show FILE"));
+        }
+        anchor.blocks.insert(block.height, found.digest);
+    }
+    network::write_atomically(out, &serde_json::to_vec_pretty(&anchor)?)?;
+    printer.data(&anchor, |anchor| {
+        facts([
+            ("chain", anchor.chain.to_string()),
+            ("height", anchor.height.to_string()),
+            ("digest", anchor.digest.to_string()),
+            ("epoch", anchor.epoch.to_string()),
+            ("validators", anchor.validators.len().to_string()),
+            ("vouches for", format!("{} blocks before it", anchor.blocks.len())),
+            ("file", out.display().to_string()),
+        ])
+    })
 }
 
 fn render(receipt: &JobReceipt) -> String {

@@ -200,6 +200,24 @@ impl Devnet {
         Self { home, client, tenant, started, process: Some(process), port }
     }
 
+    /// A network whose genesis was changed before its first block.
+    pub(crate) fn with_genesis(change: impl FnOnce(&mut Value)) -> Self {
+        let mut net = Self::start();
+        net.process().kill();
+        // What is left are the keys.
+        for entry in fs::read_dir(net.home.path("dev")).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() && !path.ends_with("keys") {
+                fs::remove_dir_all(path).unwrap();
+            }
+        }
+        let mut genesis = serde_json::from_str(&read(&net.genesis())).unwrap();
+        change(&mut genesis);
+        fs::write(net.genesis(), genesis.to_string()).unwrap();
+        net.start_again();
+        net
+    }
+
     /// Starts again on the same directory and port.
     pub(crate) fn start_again(&mut self) {
         let (process, started) = start(&self.home, self.port);

@@ -145,7 +145,12 @@ impl World {
         let receipt: Receipt = serde_json::from_slice(&fs::read(&report.receipt).unwrap()).unwrap();
         assert_eq!(receipt.results.len() as u64, report.tasks);
         assert_eq!(receipt.manifest.commitment(), receipt.job.record.spec.manifest);
-        let events: Vec<&Event> = receipt.blocks.iter().flat_map(|block| &block.events).collect();
+        let events: Vec<&Event> = receipt
+            .blocks
+            .iter()
+            .flat_map(|block| &block.events)
+            .map(|proved| &proved.event)
+            .collect();
         let has = |found: fn(&Event) -> bool| events.iter().any(|event| found(event));
         assert!(has(|event| matches!(event, Event::JobOpened { .. })));
         assert!(has(|event| matches!(event, Event::EscrowClosed { .. })));

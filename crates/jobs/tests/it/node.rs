@@ -14,7 +14,9 @@ use axum::{
 use futures::StreamExt;
 use muster_api::{
     Client, Wallet,
-    views::{ApiError, Applied, BlockEvents, BlockView, HostView, Named, ProviderView, Status},
+    views::{
+        ApiError, Applied, BlockEvents, BlockView, EpochPage, HostView, Named, ProviderView, Status,
+    },
 };
 use muster_fabric::{Fabric, PeerAddr};
 use muster_ledger::{
@@ -117,6 +119,7 @@ impl Node {
             .route("/v1/disputes/{id}", get(dispute))
             .route("/v1/quote", post(quote))
             .route("/v1/blocks/{height}", get(block))
+            .route("/v1/epochs", get(epochs))
             .route("/v1/events", get(events))
             .layer(middleware::from_fn_with_state(Arc::clone(&chain), gone))
             .with_state(Arc::clone(&chain));
@@ -337,6 +340,7 @@ async fn block(State(chain): App, Path(height): Path<u64>) -> Response {
     let block = inner.blocks.iter().find(|block| block.height == height);
     found(block.map(|block| BlockView {
         height,
+        epoch: 0,
         now: block.now,
         digest: Hash::ZERO,
         state_root: Hash::ZERO,
@@ -344,8 +348,14 @@ async fn block(State(chain): App, Path(height): Path<u64>) -> Response {
         transactions: Vec::new(),
         events: block.events.clone(),
         header: String::new(),
+        descendants: Vec::new(),
         certificate: Some(String::new()),
     }))
+}
+
+async fn epochs(State(chain): App) -> Response {
+    let validators = view::validators(&chain.inner.lock().unwrap().state);
+    Json(EpochPage { from: 0, validators, ends: Vec::new() }).into_response()
 }
 
 async fn events(State(chain): App, Query(query): Query<BTreeMap<String, u64>>) -> Response {

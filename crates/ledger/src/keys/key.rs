@@ -77,6 +77,16 @@ impl Key for u64 {
     }
 }
 
+impl Key for u128 {
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.to_be_bytes());
+    }
+
+    fn read(bytes: &mut &[u8]) -> Option<Self> {
+        take(bytes).map(Self::from_be_bytes)
+    }
+}
+
 impl Key for Millis {
     fn write(&self, out: &mut Vec<u8>) {
         self.0.write(out);

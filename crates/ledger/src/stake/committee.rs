@@ -7,7 +7,7 @@
 //! |---|---|
 //! | 1 | seats that were [down](#who-was-down) are found, and their validators jailed |
 //! | 2 | seats are dealt: one at a time, to the active validator with the most stake, own and delegated, for each seat that it would then have (`floor(stake / seats)`; on equality to the smaller account), as long as it has a key without a seat and `seat_stake` for each of its seats |
-//! | 3 | after `seats_max` seats, or when nobody can take one, it is done |
+//! | 3 | after `seats_max` seats, or when nobody can take one, it is done; so only the `seats_max` validators with the most stake are looked at |
 //! | 4 | with fewer than `seats_min` seats the committee stays as it was |
 //!
 //! A validator's first key is its account's; `SeatsSet` names more. The committee of a genesis is
@@ -217,17 +217,30 @@ impl Bidder {
     }
 }
 
-/// Deals the seats.
-fn choose(state: &dyn State, params: &Params) -> Vec<Seat> {
-    let active = keys::STAKERS.scan(state, &(), None);
-    let mut bidders: Vec<Bidder> = active
-        .filter(|(_, validator)| validator.weight() >= params.seat_stake)
-        .map(|(id, validator)| {
+/// Those who can take a seat. Of the validators with the most stake, as many as there are seats:
+/// the first bid of each of them is above any of the others', and each has a key for it, so that
+/// they have taken all seats before it would be another's turn.
+fn bidders(state: &dyn State, params: &Params) -> Vec<Bidder> {
+    let most = usize::try_from(params.seats_max).unwrap_or(usize::MAX);
+    keys::VALIDATORS_BY_WEIGHT
+        .scan(state, &(), None)
+        .take(most)
+        .map(|((turned, id), ())| (id, Amount::from_nanos(!turned)))
+        .take_while(|(_, stake)| *stake >= params.seat_stake)
+        .map(|(id, stake)| {
             let more = keys::SEATS.get(state, &id).unwrap_or_default();
             let keys: Vec<AccountId> = std::iter::once(id).chain(more).collect();
-            Bidder { id, stake: validator.weight(), keys: keys.into_iter(), seats: 0 }
+            Bidder { id, stake, keys: keys.into_iter(), seats: 0 }
         })
-        .collect();
+        .collect()
+}
+
+/// Deals the seats.
+fn choose(state: &dyn State, params: &Params) -> Vec<Seat> {
+    deal(bidders(state, params), params)
+}
+
+fn deal(mut bidders: Vec<Bidder>, params: &Params) -> Vec<Seat> {
     let mut bids: BinaryHeap<_> = bidders
         .iter()
         .enumerate()
@@ -249,6 +262,43 @@ fn choose(state: &dyn State, params: &Params) -> Vec<Seat> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::{MemoryState, Scratch};
+    use muster_types::{Hash, SecretKey};
+
+    #[test]
+    fn who_is_not_among_those_with_the_most_stake_would_get_no_seat_anyway() {
+        for seed in 0..24_u64 {
+            let mut state = MemoryState::default();
+            let number = |what: &str, index: u64, most: u64| {
+                let hash = Hash::of(what, &[&seed.to_le_bytes(), &index.to_le_bytes()]);
+                u64::from(hash.0[0]) % most
+            };
+            let seats_max = u32::try_from(number("test seats", 0, 7) + 1).unwrap();
+            let seat_stake = Amount::from_units(3);
+            let params = Params { seats_max, seat_stake, ..Params::default() };
+            let nothing = MemoryState::default();
+            let mut scratch = Scratch::new(&nothing);
+            for index in 0..12 {
+                let id = SecretKey::from_seed([u8::try_from(index).unwrap(); 32]).account();
+                let own = Amount::from_units(number("test stake", index, 10));
+                keys::store(&mut scratch, &id, &Validator::with_stake(own, &params));
+                let more: Vec<AccountId> = (0..number("test keys", index, 4))
+                    .map(|key| {
+                        AccountId(Hash::of("test key", &[&index.to_le_bytes(), &key.to_le_bytes()]))
+                    })
+                    .collect();
+                keys::SEATS.put(&mut scratch, &id, &more);
+            }
+            state.apply(scratch.into_changes());
+            let all = keys::STAKERS.scan(&state, &(), None).map(|(id, validator)| {
+                let more = keys::SEATS.get(&state, &id).unwrap_or_default();
+                let keys: Vec<AccountId> = std::iter::once(id).chain(more).collect();
+                Bidder { id, stake: validator.weight(), keys: keys.into_iter(), seats: 0 }
+            });
+            let all = all.filter(|bidder| bidder.stake >= params.seat_stake).collect();
+            assert_eq!(choose(&state, &params), deal(all, &params), "seed {seed}");
+        }
+    }
 
     #[test]
     fn turns_are_counted_as_they_are_taken() {

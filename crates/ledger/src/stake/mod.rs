@@ -320,7 +320,14 @@ impl Record for Validator {
     type Key = AccountId;
     const KIND: &'static str = "validator";
     const TABLE: Table<AccountId, Self> = keys::STAKERS;
-    const LISTING: Listing = Listing::Never;
+    const LISTING: Listing = Listing::Always;
+
+    fn entries(&self, key: &AccountId, emit: &mut dyn FnMut(Vec<u8>)) {
+        let weight = self.weight();
+        if !weight.is_zero() {
+            emit(keys::VALIDATORS_BY_WEIGHT.key(&(!weight.nanos(), *key)));
+        }
+    }
 }
 
 impl Record for Delegation {

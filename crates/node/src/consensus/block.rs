@@ -31,8 +31,9 @@ use muster_types::{
 };
 use std::sync::Arc;
 
-/// The protocol that this build speaks. A block of another version is refused.
+/// The protocol that this build speaks: the ledger's rules. A block of another version is refused.
 pub const PROTOCOL_VERSION: u16 = 1;
+const _: () = assert!(PROTOCOL_VERSION as u32 == muster_ledger::genesis::PROTOCOL, "one protocol");
 /// The most bytes of transactions in a block.
 pub const MAX_BLOCK_BYTES: usize = 4 * 1024 * 1024;
 /// The most transactions in a block.
@@ -253,7 +254,8 @@ impl Read for Block {
             tracing::error!(
                 found = header.version,
                 supported = PROTOCOL_VERSION,
-                "refused a block of another protocol version: upgrade this program"
+                "refused a block of another protocol version: install a release that knows it and \
+                 start again; nothing is lost"
             );
             return Err(CodecError::Invalid("block", "protocol version not spoken by this build"));
         }

@@ -38,6 +38,7 @@ mod evidence;
 mod hot;
 mod p2p;
 mod pace;
+mod proofs;
 #[cfg(any(test, fuzzing))]
 pub mod recode;
 mod resolver;
@@ -59,8 +60,10 @@ pub use error::NodeError;
 pub use hot::{Executed, Head};
 pub use p2p::{P2p, Peer, PeerAddress, PeerAddressError};
 pub use pace::Pace;
+pub use proofs::Certified;
 pub use stack::{CHANNELS, max_message_bytes};
 pub use store::store_key;
+pub(crate) use trail::certified;
 pub use trail::{EpochEnd, EpochEndError};
 
 use crate::mempool::TxPool;
@@ -165,6 +168,7 @@ struct Running {
     pool: TxPool,
     hot: Arc<HotState>,
     genesis: Arc<Block>,
+    epochs: Epochs,
     marshal: Marshal,
     stop: Mutex<Option<oneshot::Sender<()>>>,
     thread: Mutex<Option<thread::JoinHandle<()>>>,
@@ -196,7 +200,7 @@ impl Consensus {
         let stack = prepare(&config)?;
         let net = Net { config: config.network, key: config.key, chain: config.genesis.id() };
         let dir = config.dir.clone();
-        let (hot, genesis) = (stack.hot.clone(), stack.genesis.clone());
+        let (hot, genesis, epochs) = (stack.hot.clone(), stack.genesis.clone(), stack.epochs);
         let (ready_sender, ready) = oneshot::channel();
         let (stop_sender, stop) = oneshot::channel();
         let (exit_sender, mut exit) = watch::channel(None);
@@ -233,6 +237,7 @@ impl Consensus {
             pool: config.pool,
             hot,
             genesis,
+            epochs,
             marshal,
             stop: Mutex::new(Some(stop_sender)),
             thread: Mutex::new(Some(thread)),
@@ -265,7 +270,7 @@ impl Consensus {
         B: commonware_p2p::Blocker<PublicKey = ed25519::PublicKey> + Sync,
     {
         let stack = StackConfig { prefix: prefix.to_owned(), ..prepare(config)? };
-        let (hot, genesis) = (stack.hot.clone(), stack.genesis.clone());
+        let (hot, genesis, epochs) = (stack.hot.clone(), stack.genesis.clone(), stack.epochs);
         let (stop_sender, stop) = oneshot::channel();
         let (exit_sender, exit) = watch::channel(None);
         let supervisor = context.child("supervisor");
@@ -279,6 +284,7 @@ impl Consensus {
             pool: config.pool.clone(),
             hot,
             genesis,
+            epochs,
             marshal,
             stop: Mutex::new(Some(stop_sender)),
             thread: Mutex::new(None),

@@ -1,8 +1,10 @@
 //! The network among nodes: authenticated, encrypted, its peers dialled by key.
 //!
-//! A node keeps connections to the validators of the ledger and to the peers of its settings.
-//! Addresses of validators are passed on among them; where to begin is in the settings. Whoever is
-//! neither a validator nor in the settings is not let in.
+//! A node keeps connections to the validators of the ledger, to the peers of its settings, and to
+//! those who have stake and no vote (see [`super::rotation`]). Addresses are passed on among them;
+//! where to begin is in the settings. Whoever is none of these is not let in: the engine's network
+//! asks for a caller's key before anything else, and takes only keys that it was told. A node
+//! without stake therefore follows through one that names it, which need not be a validator.
 
 use super::{
     NodeError, engine_key,
@@ -34,8 +36,8 @@ use std::{
 
 /// The most peers at a time: validators, and those of the settings.
 const MAX_PEERS: std::num::NonZeroUsize = NZUsize!(128);
-/// The most peers in the settings: the others are the ledger's validators.
-const MAX_OTHERS: usize = MAX_PEERS.get() - limits::VALIDATORS;
+/// The most peers that are no validators.
+pub(super) const MAX_OTHERS: usize = MAX_PEERS.get() - limits::VALIDATORS;
 /// Messages a second of one peer on each channel, in the order of [`CHANNELS`]: what a node keeps
 /// in memory for a channel grows with it.
 const QUOTAS: [NonZeroU32; CHANNELS] = [

@@ -9,7 +9,15 @@
 //!
 //! A node that begins with an empty directory on a chain that has blocks does not vote before the
 //! next epoch: if its directory was lost, it does not know what it voted for, and votes that
-//! contradict those of before would be slashed.
+//! contradict those of before would be slashed. Votes name their epoch, so that those of the next
+//! contradict none. It also misses its turns until then, and may be jailed for them: it was of no
+//! use to the others, that costs no stake, and who is jailed comes back by `ValidatorUnjail`. To
+//! vote earlier it would have to know a view that it had not reached before; of that only more
+//! than its peers' word would be proof.
+//!
+//! Peers are the validators, those of the settings, and, as far as there is room, whoever has stake
+//! and no vote: it may follow, so as to be ready when it gets one. The network lets in nobody whom
+//! it was not told of by key, so there is no following without either.
 //!
 //! A node that is behind gets votes of an epoch that it has not entered. It cannot check them; it
 //! only asks whoever sent them for the last block of its own epoch, whose certificate it can.
@@ -17,6 +25,8 @@
 use super::{
     block::Ctx,
     committee::{Committee, Committees, Epochs},
+    hot::HotState,
+    p2p::MAX_OTHERS,
     settings::{self, EngineSettings},
 };
 use commonware_consensus::{
@@ -34,9 +44,10 @@ use commonware_runtime::{Handle, Spawner};
 use commonware_storage::Context as StorageContext;
 use commonware_utils::{channel::mpsc as engine_mpsc, ordered::Set, vec::NonEmptyVec};
 use futures::future::{Either, select};
+use muster_ledger::view;
 use muster_types::AccountId;
 use rand_core::CryptoRng;
-use std::pin::pin;
+use std::{pin::pin, sync::Arc};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 /// An epoch begins.
@@ -70,8 +81,10 @@ pub(crate) struct Rotation<E, M, B, A, R> {
     pub(crate) epochs: Epochs,
     pub(crate) committees: Committees,
     pub(crate) peers: M,
-    /// Peers beside the validators.
+    /// Peers of the settings.
     pub(crate) others: Set<PublicKey>,
+    /// Where to see who has stake.
+    pub(crate) hot: Arc<HotState>,
     pub(crate) blocker: B,
     pub(crate) automaton: A,
     pub(crate) reporter: R,
@@ -184,6 +197,21 @@ where
         }
     }
 
+    /// Peers that are no validators: those of the settings, then those with the most stake.
+    fn others_beside(&self, members: &Set<PublicKey>) -> Set<PublicKey> {
+        let room = MAX_OTHERS.saturating_sub(self.others.len());
+        let standby: Vec<PublicKey> = self.hot.read(|state, _| {
+            view::validators_by_weight(state)
+                .filter_map(|id| PublicKey::try_from(*id.as_bytes()).ok())
+                .filter(|key| {
+                    members.position(key).is_none() && self.others.position(key).is_none()
+                })
+                .take(room)
+                .collect()
+        });
+        Set::from_iter_dedup(self.others.iter().cloned().chain(standby))
+    }
+
     /// Starts the engine of an epoch. `None` where the network has ended.
     ///
     /// # Panics
@@ -199,7 +227,8 @@ where
             .expect("invariant: the ledger's validators are distinct keys");
         let votes = members.len();
         if self.tracked.is_none_or(|tracked| epoch > tracked) {
-            self.peers.track(epoch, TrackedPeers::new(members, self.others.clone()));
+            let others = self.others_beside(&members);
+            self.peers.track(epoch, TrackedPeers::new(members, others));
         }
         let parts = (
             self.blocker.clone(),

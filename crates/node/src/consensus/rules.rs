@@ -8,6 +8,15 @@
 //! that takes longer than the leader has, the view is abandoned. After a long halt the chain's
 //! time catches up by one step a block.
 //!
+//! Clocks do not bound a block's time from below. A voter that waits can find that a block from the
+//! future has become a present one; no voter can wait until a block from the past is present, and
+//! one that looks late, after a restart or over a slow network, would refuse what the others have
+//! accepted. What a proposer with a slow clock can do is bounded without that: its own blocks
+//! lag, each at least a millisecond after its parent, and the next proposer with a right clock
+//! makes up for all of it in one block ([`next_time`]). A minority thus shifts time by no more than
+//! its turns in a row, and since pay and stalls count at most `max_block_step_ms` of any block, it
+//! moves nobody's money by making time jump.
+//!
 //! # Transactions
 //! A block holds only transactions that the ledger applies. One that it rejects makes the whole
 //! block invalid, so a proposer leaves it out and nobody is charged for it.

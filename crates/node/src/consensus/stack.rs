@@ -5,7 +5,7 @@ use super::{
     OnBlock,
     app::App,
     beacon::{self, Beacon},
-    block::{Block, to_digest, to_hash},
+    block::{Block, to_account, to_digest, to_hash},
     committee::{Committees, Epochs},
     evidence::{self, Watch},
     hot::{Head, HotState},
@@ -16,7 +16,7 @@ use super::{
         self, EngineSettings, MAILBOX, PRUNE, SYNC, archive, epocher, page_cache, store_config,
     },
     store::{FindHead, Ledger, LedgerConfig},
-    trail::{self, Trail, Walk},
+    trail::{self, Arrival, Trail, Walk},
 };
 use crate::{gossip, mempool::TxPool};
 use commonware_broadcast::buffered;
@@ -173,6 +173,13 @@ where
     if !config.among_others || !plan.may_sync() {
         return (plan, silent);
     }
+    if plan.floor().is_none() {
+        trail.is_new();
+        // Nobody else votes, and nobody is known who follows: there is nobody to ask.
+        if config.others.is_empty() && config.validators == [to_account(&config.me)] {
+            return (plan, silent);
+        }
+    }
     loop {
         let walk = Walk {
             chain: &config.genesis.header.chain,
@@ -183,9 +190,13 @@ where
             others: &config.others,
         };
         match trail.walk(ctx.child("walk"), walk).await {
-            Some(floor) => {
-                let epoch = floor.round().epoch().get();
+            Some(Arrival { epoch, floor }) => {
                 let silent = silent.map_or(epoch, |before| before.max(epoch));
+                tracing::info!(
+                    until = silent.saturating_add(1),
+                    "the directory was empty: no vote before this epoch, lest it contradict one of \
+                     before; a validator may be jailed for it, which `muster stake unjail` ends"
+                );
                 let remembered = memory.put_sync(SILENT, silent).await;
                 drop(remembered.expect("the epoch without a vote cannot be written"));
                 if plan.should_sync(config.state_sync) {
@@ -370,6 +381,7 @@ where
         committees: config.committees,
         peers,
         others: config.others,
+        hot: config.hot,
         blocker,
         automaton: deferred.clone(),
         reporter: Reporters::from((deferred, watch)),

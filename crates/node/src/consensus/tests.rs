@@ -6,6 +6,7 @@ mod hot;
 mod network;
 mod node;
 pub(super) mod rules;
+mod upgrade;
 
 use super::{
     CHANNELS, Config, FinalizedBlock, NetworkConfig, Pace, p2p,

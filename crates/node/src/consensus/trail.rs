@@ -3,8 +3,12 @@
 //! A new node knows the validators of genesis. It asks its peers for the last block of each epoch:
 //! header, certificate, and the next validators. The validators that it knows signed the header,
 //! and the header commits to the next ones. Arrived in the present, it takes the latest certified
-//! block that `f + 1` of its validators name: at least one of them is honest, so it is recent. From
-//! there it fetches the state.
+//! block that `f + 1` of its validators name: at least one of them is honest, so it is recent. Where
+//! the chain stands still after an epoch's last block, that is the one. From there it fetches the
+//! state.
+//!
+//! Who is still reading its own archive does not answer: that there is nothing is only said by a
+//! node that had nothing when it started.
 //!
 //! | message | contents |
 //! |---|---|
@@ -38,6 +42,7 @@ use rand_core::CryptoRng;
 use std::{
     collections::BTreeMap,
     pin::pin,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 use tokio::sync::{mpsc, watch};
@@ -103,7 +108,7 @@ impl EpochEnd {
         rng: &mut impl CryptoRng,
         (chain, epochs, epoch): (&Hash, Epochs, u64),
         scheme: &Scheme,
-    ) -> Result<(), EpochEndError> {
+    ) -> Result<Finalization<Scheme, Digest>, EpochEndError> {
         let wrong = |what| EpochEndError { epoch, what };
         let header = Header::of_preimage(&self.preimage).map_err(|_| wrong("header"))?;
         if header.chain != *chain {
@@ -120,12 +125,12 @@ impl EpochEnd {
         if certificate.proposal.payload != to_digest(digest_of(&self.preimage)) {
             return Err(wrong("digest"));
         }
-        Ok(())
+        Ok(certificate)
     }
 }
 
 /// A certificate of `epoch`, if it is one of its validators'.
-fn certified(
+pub(crate) fn certified(
     rng: &mut impl CryptoRng,
     bytes: &[u8],
     epoch: u64,
@@ -138,17 +143,27 @@ fn certified(
     certificate.verify(rng, scheme, &Sequential).then_some(certificate)
 }
 
-/// Asks and answers. Clones share it.
+/// What a node can answer from.
+#[derive(Clone)]
+enum Archive {
+    /// It has one, which is being opened.
+    Opening,
+    /// It had none when it started.
+    Empty,
+    Open(Marshal),
+}
+
+/// Asks and answers.
 pub(crate) struct Trail<Tx> {
     sender: Tx,
     told: mpsc::Receiver<(PublicKey, Told)>,
-    archive: watch::Sender<Option<Marshal>>,
+    archive: watch::Sender<Archive>,
     /// The latest epoch whose validators were tracked as peers.
     tracked: Option<u64>,
 }
 
 impl<Tx: Sender<PublicKey = PublicKey>> Trail<Tx> {
-    /// Starts answering; with nothing, until there is an archive.
+    /// Starts answering, once it is said from what.
     pub(crate) fn start<E: Spawner>(
         context: &E,
         epochs: Epochs,
@@ -156,7 +171,7 @@ impl<Tx: Sender<PublicKey = PublicKey>> Trail<Tx> {
         blocker: impl Blocker<PublicKey = PublicKey>,
     ) -> (Self, Handle<()>) {
         let (tell, told) = mpsc::channel(WAITING);
-        let archive = watch::Sender::new(None);
+        let archive = watch::Sender::new(Archive::Opening);
         let archives = archive.subscribe();
         let answers = sender.clone();
         let handle = context
@@ -172,7 +187,12 @@ impl<Tx: Sender<PublicKey = PublicKey>> Trail<Tx> {
 
     /// Answers from `archive` from now on.
     pub(crate) fn attach(&self, archive: Marshal) {
-        self.archive.send_replace(Some(archive));
+        self.archive.send_replace(Archive::Open(archive));
+    }
+
+    /// Answers from now on that there is nothing.
+    pub(crate) fn is_new(&self) {
+        self.archive.send_replace(Archive::Empty);
     }
 
     /// Walks to the present; takes up every epoch's validators on the way, and tracks them as
@@ -181,52 +201,53 @@ impl<Tx: Sender<PublicKey = PublicKey>> Trail<Tx> {
         &mut self,
         mut context: E,
         walk: Walk<'_, impl Manager<PublicKey = PublicKey>>,
-    ) -> Option<Finalization<Scheme, Digest>>
+    ) -> Option<Arrival>
     where
         E: Clock + CryptoRng,
     {
         let Walk { chain, epochs, committees, genesis, mut peers, others } = walk;
-        let mut epoch = 0;
-        let mut committee = committees.register(epoch, genesis, false)?;
+        let mut at =
+            Reached { epoch: 0, committee: committees.register(0, genesis, false)?, by: None };
         let mut named = BTreeMap::new();
-        peers.track(epoch, TrackedPeers::new(committee.members.clone(), others.clone()));
-        self.tracked = Some(epoch);
+        peers.track(0, TrackedPeers::new(at.committee.members.clone(), others.clone()));
+        self.tracked = Some(0);
         for _ in 0..ROUNDS {
-            self.ask(epoch);
+            self.ask(at.epoch);
             let deadline = context.current() + ROUND;
             while let Some((peer, told)) = self.answer_until(&context, deadline).await {
-                let before = epoch;
+                let before = at.epoch;
                 for step in &told.steps {
-                    let scheme = committee.scheme.clone();
-                    if step.check(&mut context, (chain, epochs, epoch), &scheme).is_err() {
-                        // Of another epoch, or made up: either way it leads nowhere.
-                        continue;
-                    }
-                    let Some(next) = committees.register(epoch + 1, &step.next, false) else {
+                    let scheme = at.committee.scheme.clone();
+                    // Of another epoch, or made up: either way it leads nowhere.
+                    let Ok(certificate) =
+                        step.check(&mut context, (chain, epochs, at.epoch), &scheme)
+                    else {
                         continue;
                     };
-                    (epoch, committee) = (epoch + 1, next);
+                    let epoch = at.epoch + 1;
+                    let Some(committee) = committees.register(epoch, &step.next, false) else {
+                        continue;
+                    };
                     let tracked = TrackedPeers::new(committee.members.clone(), others.clone());
                     peers.track(epoch, tracked);
                     self.tracked = Some(epoch);
+                    at = Reached { epoch, committee, by: Some((certificate, scheme)) };
                 }
-                if epoch > before {
+                if at.epoch > before {
                     named.clear();
-                    self.ask(epoch);
+                    self.ask(at.epoch);
                 }
-                let latest = told.latest.as_deref();
-                let latest =
-                    latest.map(|latest| certified(&mut context, latest, epoch, &committee.scheme));
-                // Nothing final is an answer, too; a certificate of another epoch is none.
-                if latest != Some(None) && told.steps.len() < STEPS_MAX {
-                    named.insert(peer, latest.flatten());
+                if told.steps.len() < STEPS_MAX
+                    && let Some(latest) = at.latest(&mut context, told.latest.as_deref())
+                {
+                    named.insert(peer, latest);
                 }
-                if is_enough(&committee, &named) {
-                    return newest(named);
+                if is_enough(&at.committee, &named) {
+                    return at.arrive(named);
                 }
             }
         }
-        newest(named)
+        at.arrive(named)
     }
 
     fn ask(&mut self, epoch: u64) {
@@ -244,6 +265,46 @@ impl<Tx: Sender<PublicKey = PublicKey>> Trail<Tx> {
             Either::Left((told, _)) => told,
             Either::Right(_) => None,
         }
+    }
+}
+
+/// Where a walk has come to: an epoch, and what it builds on.
+struct Reached {
+    epoch: u64,
+    committee: Committee,
+    /// The certificate of the last block of the epoch before, and who signed it.
+    by: Option<(Finalization<Scheme, Digest>, Arc<Scheme>)>,
+}
+
+/// The present.
+pub(crate) struct Arrival {
+    /// The epoch of the next block.
+    pub(crate) epoch: u64,
+    /// The latest certified block: of that epoch, or the last of the one before.
+    pub(crate) floor: Finalization<Scheme, Digest>,
+}
+
+impl Reached {
+    /// What a peer says is the latest: nothing in this epoch is an answer, too, but something of
+    /// another is none.
+    fn latest(
+        &self,
+        rng: &mut impl CryptoRng,
+        told: Option<&[u8]>,
+    ) -> Option<Option<Finalization<Scheme, Digest>>> {
+        let Some(told) = told else { return Some(None) };
+        if let Some(latest) = certified(rng, told, self.epoch, &self.committee.scheme) {
+            return Some(Some(latest));
+        }
+        let (root, scheme) = self.by.as_ref()?;
+        let latest = certified(rng, told, self.epoch.checked_sub(1)?, scheme)?;
+        (latest.proposal.payload == root.proposal.payload).then_some(None)
+    }
+
+    fn arrive(self, named: Named) -> Option<Arrival> {
+        let newest = named.into_values().flatten().max_by_key(Viewable::view);
+        let floor = newest.or_else(|| self.by.map(|(certificate, _)| certificate))?;
+        Some(Arrival { epoch: self.epoch, floor })
     }
 }
 
@@ -269,10 +330,6 @@ fn is_enough(committee: &Committee, named: &Named) -> bool {
     answered.count() > faulty
 }
 
-fn newest(named: Named) -> Option<Finalization<Scheme, Digest>> {
-    named.into_values().flatten().max_by_key(Viewable::view)
-}
-
 /// Answers peers, and passes on what they answer.
 async fn answer(
     epochs: Epochs,
@@ -281,7 +338,7 @@ async fn answer(
         impl Receiver<PublicKey = PublicKey>,
     ),
     mut blocker: impl Blocker<PublicKey = PublicKey>,
-    archives: watch::Receiver<Option<Marshal>>,
+    archives: watch::Receiver<Archive>,
     tell: mpsc::Sender<(PublicKey, Told)>,
 ) {
     while let Ok((peer, message)) = receiver.recv().await {
@@ -290,8 +347,9 @@ async fn answer(
             Ok(Message::Ask { epoch }) => {
                 let archive = archives.borrow().clone();
                 let told = match archive {
-                    Some(archive) => look_up(&archive, epochs, epoch).await,
-                    None => Told::default(),
+                    Archive::Open(archive) => look_up(&archive, epochs, epoch).await,
+                    Archive::Empty => Told::default(),
+                    Archive::Opening => continue,
                 };
                 let told = codec::encode(&Message::Tell(told));
                 sender.send(Recipients::One(peer), bytes::Bytes::from(told), false);
@@ -323,7 +381,7 @@ async fn look_up(archive: &Marshal, epochs: Epochs, from: u64) -> Told {
 }
 
 /// What the archive has of an epoch's last block.
-async fn end_of(archive: &Marshal, last: Height) -> Option<EpochEnd> {
+pub(super) async fn end_of(archive: &Marshal, last: Height) -> Option<EpochEnd> {
     let block = archive.get_block(last).await?;
     let certificate = archive.get_finalization(last).await?.encode().to_vec();
     let Block { header, context, next, .. } = block.inner();

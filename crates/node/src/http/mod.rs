@@ -121,7 +121,7 @@ async fn status(State(app): App) -> Json<Status> {
     Json(Status {
         chain: app.genesis.id(),
         network: app.genesis.name.clone(),
-        protocol: app.genesis.protocol,
+        protocol: params.protocol,
         software: env!("CARGO_PKG_VERSION").to_owned(),
         height: head.height,
         now: head.time,

@@ -2,11 +2,13 @@ use super::{Shared, router};
 use crate::{
     consensus::{self, Consensus, FinalizedBlock, NetworkConfig, Pace},
     history::History,
+    light::{Prover, Trust},
     mempool::{PoolLimits, TxPool},
     node::record,
 };
 use muster_api::{
     Client,
+    receipt::Trail,
     views::{EventEntry, Subject},
 };
 use muster_ledger::{
@@ -369,4 +371,32 @@ async fn get(url: &str, path: &str) -> String {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     answer
+}
+
+#[tokio::test]
+async fn the_ends_of_epochs_and_an_anchor_lead_to_the_present() {
+    let dir = TempDir::new().unwrap();
+    let genesis = Genesis { epoch_blocks: 4, ..genesis() };
+    let node = Served::start(dir.path(), &genesis, false).await;
+    let mut heads = node.consensus.heads();
+    heads.wait_for(|head| head.height >= 14).await.unwrap();
+    let page = node.client.epochs(0, 64).await.unwrap();
+    assert_eq!((page.from, &page.validators), (0, &vec![key(VALIDATOR).account()]));
+    let heights: Vec<(u64, u64)> = page.ends.iter().map(|end| (end.epoch, end.height)).collect();
+    assert_eq!(heights[..3], [(0, 3), (1, 7), (2, 11)]);
+    let trail = Trail { epoch: 0, validators: page.validators, ends: page.ends.clone() };
+    Prover::new(genesis.id(), &trail, Trust::genesis(&genesis, genesis.time)).unwrap();
+
+    let one = node.client.epochs(1, 1).await.unwrap();
+    assert_eq!((one.from, &one.ends[..]), (1, &page.ends[1..2]));
+    let none = node.client.epochs(1, 0).await.unwrap();
+    assert_eq!((none.from, none.ends.len()), (1, 0));
+    let beyond = node.client.epochs(1_000_000, 9).await.unwrap();
+    assert!(beyond.ends.is_empty() && beyond.from >= 3, "{beyond:?}");
+    let anchor = node.client.anchor().await.unwrap();
+    assert_eq!((anchor.chain, anchor.unbonding), (genesis.id(), genesis.params.stake_unbonding_ms));
+    assert_eq!(anchor.epoch, (anchor.height + 1) / 4);
+    let stored = node.consensus.block(anchor.height).await.unwrap().unwrap();
+    assert_eq!((anchor.digest, anchor.time), (stored.digest, stored.header.time));
+    node.stop().await;
 }

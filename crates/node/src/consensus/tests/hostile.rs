@@ -11,10 +11,10 @@ use super::{
     rules::child,
     validator,
 };
-use crate::light::verify_block;
+use crate::light::{Prover, Trust};
 use commonware_codec::{DecodeExt as _, Encode as _};
 use commonware_cryptography::Digestible as _;
-use muster_api::views::BlockView;
+use muster_api::receipt::{BlockProof, Trail};
 use muster_hostile::{Meter, bent, bent_text, canonical};
 use muster_types::{Hash, codec};
 use std::sync::Arc;
@@ -67,30 +67,32 @@ fn what_a_light_client_is_given_proves_nothing_by_itself() {
     let hex = |bytes: &[u8]| data_encoding::HEXLOWER.encode(bytes);
     let block = &blocks()[1];
     let header = preimage(&block.header, &block.context);
-    let view = |header: &[u8], certificate: &[u8]| BlockView {
+    let proof = |header: &[u8], certificate: &[u8]| BlockProof {
         height: block.header.height,
+        epoch: block.header.epoch,
         now: block.header.time,
         digest: super::super::digest_of(header),
-        state_root: block.header.state_root,
-        event_root: block.header.event_root,
-        transactions: Vec::new(),
-        events: Vec::new(),
         header: hex(header),
-        certificate: Some(hex(certificate)),
+        descendants: Vec::new(),
+        certificate: hex(certificate),
+        count: 0,
+        events: Vec::new(),
     };
     // Epoch and view, the parent's view, the digest, who signed, no signature.
     let certificate = [&[0, 1, 0][..], &block.digest(), &[1, 1, 0]].concat();
-    let (chain, validators) = (genesis().id(), genesis().validators);
+    let trail = Trail { epoch: 0, validators: genesis().validators, ends: Vec::new() };
+    let prover = |chain| Prover::new(chain, &trail, Trust::own_word()).unwrap();
+    let (ours, other) = (prover(genesis().id()), prover(Hash::ZERO));
+    let real = preimage(&block.header, &block.context);
     bent(&[header, certificate], 4_000, |bytes| {
-        for view in [view(bytes, bytes), view(&preimage(&block.header, &block.context), bytes)] {
-            assert!(verify_block(&chain, &validators, &view).is_err());
+        for proof in [proof(bytes, bytes), proof(&real, bytes)] {
+            assert!(ours.prove(&proof).is_err());
         }
     });
-    bent_text(&[&hex(&preimage(&block.header, &block.context))], 4_000, |text| {
-        let mut view = view(&preimage(&block.header, &block.context), &[]);
-        view.header = text.to_owned();
-        view.certificate = Some(text.to_owned());
-        assert!(verify_block(&Hash::ZERO, &validators, &view).is_err());
-        assert!(verify_block(&chain, &validators, &view).is_err());
+    bent_text(&[&hex(&real)], 4_000, |text| {
+        let mut bent = proof(&real, &[]);
+        (bent.header, bent.certificate) = (text.to_owned(), text.to_owned());
+        bent.descendants.push(text.to_owned());
+        assert!(ours.prove(&bent).is_err() && other.prove(&bent).is_err());
     });
 }

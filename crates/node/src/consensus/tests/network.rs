@@ -1,5 +1,7 @@
 //! Four validators over the simulated network, wired as the one is.
 
+mod light;
+
 use super::{
     super::{
         CHANNELS, Config, Consensus, Head, NetworkConfig, P2p, Peer,
@@ -31,7 +33,7 @@ use muster_ledger::{
     stake::{ValidatorStatus, equivocation::vote_namespace},
     view,
 };
-use muster_types::{AccountId, Amount, Envelope, Millis, SecretKey};
+use muster_types::{AccountId, Amount, Asset, Envelope, Millis, SecretKey};
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
@@ -74,6 +76,14 @@ fn public(index: u8) -> PublicKey {
     key(index).account().as_bytes().try_into().unwrap()
 }
 
+fn link() -> Link {
+    Link {
+        latency: Duration::from_millis(10),
+        jitter: Duration::from_millis(3),
+        success_rate: probability!(1.0),
+    }
+}
+
 /// The simulated network of `nodes` nodes, all linked to each other.
 pub(super) async fn network(context: &Context, nodes: u8) -> Oracle<PublicKey, Context> {
     let settings = simulated::Config {
@@ -84,14 +94,9 @@ pub(super) async fn network(context: &Context, nodes: u8) -> Oracle<PublicKey, C
     };
     let (network, oracle) = Network::new(context.child("network"), settings);
     network.start();
-    let link = Link {
-        latency: Duration::from_millis(10),
-        jitter: Duration::from_millis(3),
-        success_rate: probability!(1.0),
-    };
     for from in 0..nodes {
         for to in (0..nodes).filter(|to| *to != from) {
-            oracle.add_link(public(from), public(to), link.clone()).await.unwrap();
+            oracle.add_link(public(from), public(to), link()).await.unwrap();
         }
     }
     oracle
@@ -316,6 +321,78 @@ fn a_new_node_fetches_the_state_instead_of_every_block_and_goes_on_from_there() 
         assert!(
             told.iter().filter(|(height, _)| **height <= 50).all(|(at, head)| others[at] == *head)
         );
+    });
+}
+
+#[test]
+fn a_new_node_begins_at_the_last_block_of_an_epoch_where_the_chain_stands_still_there() {
+    Runner::seeded(29).start(async move |context: Context| {
+        let oracle = network(&context, VALIDATORS + 1).await;
+        let mut nodes = Vec::new();
+        for index in 0..VALIDATORS {
+            nodes.push(start(&context, &oracle, index).await);
+        }
+        pay_through(&nodes[0], 0).await;
+        for node in &nodes[..2] {
+            reach(node, 15).await;
+        }
+        // Two of four are cut off before anybody made the next block.
+        let cut: Vec<(u8, u8)> = (0..=VALIDATORS)
+            .flat_map(|one| [(one, 2), (one, 3), (2, one), (3, one)])
+            .filter(|(from, to)| from != to)
+            .collect::<std::collections::BTreeSet<_>>()
+            .into_iter()
+            .collect();
+        for (from, to) in &cut {
+            oracle.remove_link(public(*from), public(*to)).await.unwrap();
+        }
+        assert_eq!((nodes[0].node.head().height, nodes[1].node.head().height), (15, 15));
+        let follower = start_with(&context, &oracle, VALIDATORS, true).await;
+        assert_eq!(follower.node.head().height, 15);
+        assert_eq!(paid(&follower), Amount::from_nanos(1));
+        assert!(follower.told.lock().unwrap().is_empty());
+        for (from, to) in &cut {
+            oracle.add_link(public(*from), public(*to), link()).await.unwrap();
+        }
+        reach(&follower, 25).await;
+        pay_through(&follower, 1).await;
+        assert_eq!(paid(&follower), Amount::from_nanos(2));
+        assert_eq!(*follower.told.lock().unwrap().first_key_value().unwrap().0, 16);
+    });
+}
+
+#[test]
+fn who_has_stake_and_no_vote_follows_without_being_named() {
+    Runner::seeded(31).start(async move |context: Context| {
+        let oracle = network(&context, VALIDATORS + 2).await;
+        let mut nodes = Vec::new();
+        for index in 0..VALIDATORS {
+            nodes.push(start(&context, &oracle, index).await);
+        }
+        // Nobody's settings name it, and its stake is too small for a vote.
+        let (index, owner) = (VALIDATORS + 1, key(VALIDATORS + 1));
+        let funds = Action::Transfer {
+            to: owner.account(),
+            asset: Asset::Mst,
+            amount: Amount::from_units(20),
+        };
+        act(&nodes[0], &key(0), 0, funds).await;
+        let fees = Action::Transfer {
+            to: owner.account(),
+            asset: Asset::Usd,
+            amount: Amount::from_units(1),
+        };
+        act(&nodes[0], &key(0), 1, fees).await;
+        act(&nodes[0], &owner, 0, Action::ValidatorSet { commission_bps: 0 }).await;
+        act(&nodes[0], &owner, 1, Action::StakeAdd { amount: Amount::from_units(10) }).await;
+        let height = nodes[0].node.head().height;
+        reach(&nodes[0], height + 8).await;
+        let follower = start_with(&context, &oracle, index, true).await;
+        reach(&follower, height + 16).await;
+        pay_through(&follower, 0).await;
+        assert_eq!(paid(&follower), Amount::from_nanos(1));
+        let votes = follower.node.read(|state, _| view::validators(state));
+        assert!(!votes.contains(&owner.account()));
     });
 }
 

@@ -189,6 +189,19 @@ fn a_vote_waits_until_the_clock_is_near_the_blocks_time() {
 }
 
 #[test]
+fn a_block_far_behind_the_clocks_is_valid_and_the_next_honest_one_makes_up_for_it() {
+    let (parent, now) = (Millis(1_000_000), Millis(9_000_000));
+    let lagging = [parent.after(Millis(1)), parent.after(Millis(2))];
+    assert_eq!(check_time(parent, lagging[0]), Ok(()));
+    assert_eq!(check_time(lagging[0], lagging[1]), Ok(()));
+    // Nobody withholds a vote from it, however late it looks.
+    assert_eq!(clock_wait(lagging[1], now), Millis::ZERO);
+    assert_eq!(clock_wait(lagging[1], Millis::MAX), Millis::ZERO);
+    let next = next_time(lagging[1], now);
+    assert_eq!((next, check_time(lagging[1], next)), (now, Ok(())));
+}
+
+#[test]
 fn every_field_of_the_header_that_follows_from_the_parent_is_checked() {
     type Damage = fn(&mut Block);
     let table: [(&str, Damage); 8] = [
