@@ -32,6 +32,8 @@ pub struct NodeConfig {
     pub network: NetworkConfig,
     /// Whether to fetch the state from peers where `dir` is empty.
     pub state_sync: bool,
+    /// A file that says that the key has never voted ([`consensus::Config::unused_key`]).
+    pub unused_key: Option<PathBuf>,
     /// Where the HTTP API listens. Port 0 lets the system choose.
     pub http: SocketAddr,
     /// Where the referee's fabric endpoint listens (UDP).
@@ -108,6 +110,7 @@ impl Node {
             genesis: config.genesis.clone(),
             network: config.network,
             state_sync: config.state_sync,
+            unused_key: config.unused_key,
             pool: TxPool::new(chain, PoolLimits::default()),
             pace: Pace::default(),
             on_applying: keep_history(history.clone()),

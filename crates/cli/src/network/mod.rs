@@ -116,6 +116,7 @@ impl Home {
             genesis: self.genesis.clone(),
             network: NetworkConfig::Alone,
             state_sync: false,
+            unused_key: None,
             http,
             fabric: SocketAddr::from(([127, 0, 0, 1], 0)),
             compiler: Arc::new(compiler),

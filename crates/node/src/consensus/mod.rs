@@ -150,6 +150,10 @@ pub struct Config {
     /// Whether to fetch the state from peers where `dir` is empty, instead of executing every
     /// block since genesis. Blocks before that state are not told.
     pub state_sync: bool,
+    /// A file that says that the key has never voted anywhere; deleted before it does. Where it is
+    /// there, an empty `dir` has forgotten nothing, and the node votes at once on a chain that is
+    /// under way.
+    pub unused_key: Option<PathBuf>,
     /// Where it takes transactions from. Made for this chain.
     pub pool: TxPool,
     /// When it makes blocks.
@@ -470,6 +474,7 @@ fn prepare(config: &Config) -> Result<StackConfig, NodeError> {
         validators,
         among_others: matches!(config.network, NetworkConfig::P2p(_)),
         state_sync: config.state_sync,
+        unused_key: config.unused_key.clone(),
         prefix: "validator".into(),
         genesis: Arc::new(block),
         entries: Arc::new(entries),

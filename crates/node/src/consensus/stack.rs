@@ -47,7 +47,11 @@ use commonware_utils::{ordered::Set, sequence::U64};
 use muster_ledger::{Changes, limits, view};
 use muster_types::{AccountId, SecretKey};
 use rand_core::CryptoRng;
-use std::sync::Arc;
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 use tokio::sync::mpsc;
 
 /// Channels of the network that a node needs: votes, certificates, fetches of certificates, fetches
@@ -87,6 +91,8 @@ pub(crate) struct StackConfig {
     pub(crate) among_others: bool,
     /// Whether to fetch the state from peers where nothing is stored yet.
     pub(crate) state_sync: bool,
+    /// See [`super::Config::unused_key`].
+    pub(crate) unused_key: Option<PathBuf>,
     /// Begins the names of everything it stores.
     pub(crate) prefix: String,
     pub(crate) genesis: Arc<Block>,
@@ -110,6 +116,8 @@ type Plan<E> = SyncPlan<E, Scheme, Standard<Block>>;
 
 /// Under which the epoch without a vote is remembered.
 const SILENT: U64 = U64::new(0);
+/// Under which it is remembered that all votes of the key are in this directory.
+const ALL_VOTES: U64 = U64::new(1);
 
 /// What keeps the blocks.
 pub(crate) type Marshal = MarshalMailbox<Scheme, Standard<Block>>;
@@ -150,6 +158,32 @@ async fn entry(hot: &HotState, epochs: Epochs, find: &FindHead, marshal: &Marsha
     panic!("neither block {root}, on which epoch {epoch} builds, nor any certificate is on disk");
 }
 
+/// Whether no vote of the key can be elsewhere than in this directory. What says so of a new key is
+/// deleted once the directory says it: of an empty one it must not be true a second time.
+///
+/// | file | directory | it was | vote |
+/// |---|---|---|---|
+/// | there | empty | never run | yes |
+/// | there | says so | killed in between, before any vote | yes |
+/// | gone | says so | run | yes |
+/// | gone | empty | wiped, or moved without its data | not before the next epoch |
+async fn has_all_votes<E: StorageContext>(
+    mut memory: Metadata<E, U64, u64>,
+    unused_key: Option<&Path>,
+) -> (Metadata<E, U64, u64>, bool) {
+    if let Some(file) = unused_key.filter(|file| file.exists()) {
+        let remembered = memory.put_sync(ALL_VOTES, 1).await;
+        memory = remembered.expect("that the key is new cannot be written");
+        let deleted = fs::remove_file(file).and_then(|()| {
+            let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
+            File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
+        });
+        deleted.expect("what says that the key has never voted cannot be deleted");
+    }
+    let all = memory.get(&ALL_VOTES).is_some();
+    (memory, all)
+}
+
 /// Where nothing is stored yet, asks peers for the present: the epoch in which this node must not
 /// vote, and if it is to fetch the state, the block whose state that is. Both are remembered.
 async fn plan_sync<E, Tx, M>(
@@ -170,6 +204,7 @@ where
         .await
         .expect("the epoch without a vote cannot be read");
     let silent = memory.get(&SILENT).copied();
+    let (memory, all_votes) = has_all_votes(memory, config.unused_key.as_deref()).await;
     if !config.among_others || !plan.may_sync() {
         return (plan, silent);
     }
@@ -191,19 +226,24 @@ where
         };
         match trail.walk(ctx.child("walk"), walk).await {
             Some(Arrival { epoch, floor }) => {
-                let silent = silent.map_or(epoch, |before| before.max(epoch));
-                tracing::info!(
-                    until = silent.saturating_add(1),
-                    "the directory was empty: no vote before this epoch, lest it contradict one of \
-                     before; a validator may be jailed for it, which `muster stake unjail` ends"
-                );
-                let remembered = memory.put_sync(SILENT, silent).await;
-                drop(remembered.expect("the epoch without a vote cannot be written"));
+                let mut silent = silent;
+                if !all_votes {
+                    let until = silent.map_or(epoch, |before| before.max(epoch));
+                    tracing::info!(
+                        until = until.saturating_add(1),
+                        "the directory was empty: no vote before this epoch, lest it contradict \
+                         one of before; a validator may be jailed for it, which `muster stake \
+                         unjail` ends"
+                    );
+                    let remembered = memory.put_sync(SILENT, until).await;
+                    drop(remembered.expect("the epoch without a vote cannot be written"));
+                    silent = Some(until);
+                }
                 if plan.should_sync(config.state_sync) {
                     tracing::info!(epoch, "fetching the state from peers");
                     plan = plan.set_floor(floor).await;
                 }
-                return (plan, Some(silent));
+                return (plan, silent);
             }
             // Begun before, it must be ended, and that takes the validators of then.
             None if plan.floor().is_some() => {

@@ -100,6 +100,7 @@ fn config(dir: &Path) -> (Config, TxPool, mpsc::UnboundedReceiver<FinalizedBlock
         genesis,
         network: NetworkConfig::Alone,
         state_sync: false,
+        unused_key: None,
         pool: pool.clone(),
         pace: Pace::default(),
         on_applying: Arc::new(|_| {}),

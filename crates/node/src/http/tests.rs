@@ -93,6 +93,7 @@ impl Served {
             genesis: genesis.clone(),
             network: NetworkConfig::Alone,
             state_sync: false,
+            unused_key: None,
             pool: TxPool::new(genesis.id(), PoolLimits::default()),
             pace: Pace { heartbeat: Duration::from_millis(50), ..Pace::default() },
             on_applying: Arc::new(move |block: &FinalizedBlock| {

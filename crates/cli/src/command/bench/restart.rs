@@ -174,6 +174,7 @@ impl Network {
             compiler: Arc::new(compiler),
             network: NetworkConfig::Alone,
             state_sync: false,
+            unused_key: None,
         });
         Ok(node.await?)
     }

@@ -54,6 +54,12 @@ pub(super) struct Init {
     p2p: Option<SocketAddr>,
 }
 
+const UNUSED: &str = "\
+This key has never voted, so its node may vote at once on a chain that is under way.
+The node deletes this file before its first vote. Keep no copy: put back, it would let a node that
+has lost its data contradict votes that it made before, and a validator is slashed for that.
+";
+
 #[derive(Serialize)]
 struct Made {
     account: AccountId,
@@ -75,7 +81,11 @@ impl Init {
         let joined = self.genesis.as_deref().map(network::read_genesis).transpose()?;
         std::fs::create_dir_all(&self.dir)
             .with_context(|| format!("cannot create {}", self.dir.display()))?;
-        let account = keyfile::load_or_create(&key_file)?.account();
+        if !key_file.exists() {
+            keyfile::create(&key_file, &keyfile::generate()?)?;
+            network::write_atomically(&settings::unused_mark(&key_file), UNUSED.as_bytes())?;
+        }
+        let account = keyfile::load(&key_file)?.account();
         let genesis = match joined {
             Some(genesis) => genesis,
             None => self.new_genesis(account)?,

@@ -54,6 +54,7 @@ impl Run {
             genesis,
             network: settings.network()?,
             state_sync: settings.state_sync,
+            unused_key: Some(settings.unused_key()),
             http: settings.api,
             fabric: settings.fabric,
             compiler: Arc::new(compiler),

@@ -76,6 +76,11 @@ fn any_loopback_port() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 0))
 }
 
+/// The file that says of a key that it has never voted.
+pub(super) fn unused_mark(key: &Path) -> PathBuf {
+    key.with_extension("unused")
+}
+
 impl Settings {
     /// Reads the file at `path`.
     pub(super) fn read(path: &Path) -> anyhow::Result<Self> {
@@ -97,6 +102,10 @@ impl Settings {
 
     pub(super) fn key(&self) -> PathBuf {
         self.base.join(&self.key)
+    }
+
+    pub(super) fn unused_key(&self) -> PathBuf {
+        unused_mark(&self.key())
     }
 
     pub(super) fn genesis(&self) -> PathBuf {

@@ -36,8 +36,9 @@ use muster_ledger::{
 use muster_types::{AccountId, Amount, Asset, Envelope, Millis, SecretKey};
 use std::{
     collections::BTreeMap,
+    fs,
     net::SocketAddr,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -123,6 +124,16 @@ pub(super) async fn start_of(
     state_sync: bool,
     genesis: Genesis,
 ) -> Validator {
+    start_new(context, oracle, index, (state_sync, genesis, None)).await
+}
+
+/// Starts a node whose key has never voted, where the file is there.
+async fn start_new(
+    context: &Context,
+    oracle: &Oracle<PublicKey, Context>,
+    index: u8,
+    (state_sync, genesis, unused_key): (bool, Genesis, Option<PathBuf>),
+) -> Validator {
     let told = Told::default();
     let note = told.clone();
     let (base, ..) = config(Path::new("unused: the simulator stores in memory"));
@@ -131,6 +142,7 @@ pub(super) async fn start_of(
     let config = Config {
         key: key(index),
         state_sync,
+        unused_key,
         network: NetworkConfig::P2p(P2p {
             listen: address,
             external: address.into(),
@@ -248,6 +260,36 @@ fn three_of_four_go_on_and_the_late_one_catches_up() {
         }
         assert_agree(&validators, height);
         context.sleep(Duration::from_millis(1)).await;
+    });
+}
+
+#[test]
+fn a_late_validator_votes_at_once_where_its_key_never_has() {
+    Runner::seeded(37).start(async move |context: Context| {
+        let genesis = Genesis { epoch_blocks: 100_000, ..four() };
+        let dir = tempfile::tempdir().unwrap();
+        let mark = dir.path().join("node.unused");
+        fs::write(&mark, "").unwrap();
+        let oracle = network(&context, VALIDATORS).await;
+        let mut nodes = Vec::new();
+        for index in 0..VALIDATORS - 1 {
+            nodes.push(start_of(&context, &oracle, index, false, genesis.clone()).await);
+        }
+        reach(&nodes[0], 5).await;
+        let late = VALIDATORS - 1;
+        nodes.push(start_new(&context, &oracle, late, (false, genesis, Some(mark.clone()))).await);
+        assert!(!mark.exists(), "a second time it would not be true");
+        // Three of four are needed, so the late one has to vote for anything to become final.
+        drop(nodes.remove(0));
+        for other in 1..VALIDATORS {
+            oracle.remove_link(public(0), public(other)).await.unwrap();
+            oracle.remove_link(public(other), public(0)).await.unwrap();
+        }
+        let height = nodes[0].node.head().height;
+        for node in &nodes {
+            reach(node, height + 5).await;
+        }
+        assert_agree(&nodes[..2], height + 5);
     });
 }
 

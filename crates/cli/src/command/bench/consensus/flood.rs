@@ -145,6 +145,7 @@ async fn start(dir: &Path, genesis: &Genesis) -> anyhow::Result<Vec<Node>> {
             compiler: Arc::clone(&compiler),
             network: NetworkConfig::P2p(P2p { listen, external: listen.into(), peers }),
             state_sync: false,
+            unused_key: None,
         })
     };
     // The one that all others begin with comes last: a node that finds a chain under way would not
