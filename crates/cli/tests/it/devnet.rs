@@ -17,7 +17,7 @@ use std::{
 use tempfile::TempDir;
 
 /// How long anything may take that a test waits for.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 const POLL: Duration = Duration::from_millis(10);
 
 /// What a test's transactions may cost together. Deposits are far above it: money that is stuck
@@ -27,22 +27,13 @@ const FEES_MAX: Amount = Amount::from_nanos(1_000_000);
 pub(crate) const PROVIDERS: usize = 3;
 
 /// Calls `ready` until it gives something.
-pub(crate) fn wait_until<T>(what: &str, ready: impl FnMut() -> Option<T>) -> T {
-    wait_long(PATIENCE, what, ready)
-}
-
-/// The same with patience of one's own.
-pub(crate) fn wait_long<T>(
-    patience: Duration,
-    what: &str,
-    mut ready: impl FnMut() -> Option<T>,
-) -> T {
+pub(crate) fn wait_until<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
         if let Some(found) = ready() {
             return found;
         }
-        assert!(start.elapsed() < patience, "waited in vain until {what}");
+        assert!(start.elapsed() < PATIENCE, "waited in vain until {what}");
         std::thread::sleep(POLL);
     }
 }
@@ -100,13 +91,8 @@ impl Running {
     }
 
     /// Waits for its end; gives the exit status.
-    pub(crate) fn wait(self) -> Option<i32> {
-        self.wait_long(PATIENCE)
-    }
-
-    /// The same with patience of one's own.
-    pub(crate) fn wait_long(mut self, patience: Duration) -> Option<i32> {
-        wait_long(patience, "the process has ended", || self.0.try_wait().unwrap()).code()
+    pub(crate) fn wait(mut self) -> Option<i32> {
+        wait_until("the process has ended", || self.0.try_wait().unwrap()).code()
     }
 
     pub(crate) fn has_ended(&mut self) -> bool {

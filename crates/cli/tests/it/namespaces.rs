@@ -21,13 +21,10 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread,
-    time::Duration,
 };
 
 const VALIDATORS: usize = 4;
 const PROVIDERS: usize = 4;
-/// How long a job may take while validators come and go.
-const JOB_PATIENCE: Duration = Duration::from_secs(150);
 const API: u16 = 8642;
 const P2P: u16 = 8640;
 
@@ -202,7 +199,7 @@ fn complete(home: &Home, name: &str) {
     let (job, node, listen) = (format!("{name}.toml"), url(0), format!("{}:0", netns::HUB));
     let args = ["run", &job, "--json", "--fresh", "--node", &node, "--key", "tenant.json"];
     let running = home.spawn(name, &[&args[..], &["--listen", &listen]].concat());
-    let code = running.wait_long(JOB_PATIENCE);
+    let code = running.wait();
     assert_eq!(code, Some(0), "{name}: {}", read(&home.path(&format!("{name}.err"))));
     let report: Value = serde_json::from_str(&read(&home.path(&format!("{name}.out")))).unwrap();
     assert_eq!(report["completed"], report["tasks"], "{report}");

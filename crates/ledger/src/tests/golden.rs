@@ -38,6 +38,6 @@ fn a_fixed_script_gives_a_fixed_state() {
     w.ok("ann", Action::EscrowClose { escrow });
     assert_eq!(
         state_root(&w).to_string(),
-        "ac6d9db765bf133b2850aaafee586f222aaa9a663974c75a130821b8d6546ca7"
+        "ea1fda3d15454ce84e523d02322083ef9faf61e69dc020192930fe9d4a70c58e"
     );
 }

@@ -17,8 +17,10 @@ fn world(seats: &[&str]) -> World {
     let mut seats: Vec<Seat> =
         seats.iter().map(|name| Seat { key: id(name), owner: id("val") }).collect();
     seats.sort_unstable_by_key(|seat| seat.key);
+    let voting: Vec<AccountId> = seats.iter().map(|seat| seat.key).collect();
     let committee = Committee { epoch_blocks: EPOCH, epoch: 0, seats };
     let mut scratch = Scratch::new(&w.state);
+    keys::VALIDATORS.put(&mut scratch, &(), &voting);
     keys::COMMITTEE.put(&mut scratch, &(), &committee);
     let changes = scratch.into_changes();
     w.state.apply(changes);
