@@ -13,7 +13,8 @@
 //! contradict none. It also misses its turns until then, and may be jailed for them: it was of no
 //! use to the others, that costs no stake, and who is jailed comes back by `ValidatorUnjail`. To
 //! vote earlier it would have to know a view that it had not reached before; of that only more
-//! than its peers' word would be proof.
+//! than its peers' word would be proof. A key that has never voted anywhere has nothing to
+//! contradict: with it a node votes at once ([`super::Config::unused_key`]).
 //!
 //! Peers are the validators, those of the settings, and, as far as there is room, whoever has stake
 //! and no vote: it may follow, so as to be ready when it gets one. The network lets in nobody whom
