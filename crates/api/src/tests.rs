@@ -198,7 +198,7 @@ fn a_receipt_from_anybody_is_refused_or_says_the_same() {
         read += 1;
         refused += u32::from(receipt::check(&receipt, |_| Ok(root)).is_err());
     });
-    assert!(read > 1_000 && refused > 200, "{refused} of {read} refused");
+    assert!(read > 500 && refused > 200, "{refused} of {read} refused");
 }
 
 #[test]
