@@ -208,16 +208,16 @@ impl Sender {
 
 /// A transaction that describes its sender, with so many bytes of attributes.
 fn signed(key: &SecretKey, chain: Hash, nonce: u64, padding: usize) -> Tx {
-    let first = padding.min(limits::VALUE_BYTES);
-    let second = padding.saturating_sub(first).min(limits::VALUE_BYTES);
-    let parts = [("a", first), ("b", second), ("c", padding - first - second)];
-    let attributes = parts.map(|(name, length)| (name.to_owned(), "x".repeat(length)));
+    let attributes = ["a", "b", "c", "d"].into_iter().zip(0..).map(|(name, part)| {
+        let left = padding.saturating_sub(part * limits::VALUE_BYTES);
+        (name.to_owned(), "x".repeat(left.min(limits::VALUE_BYTES)))
+    });
     let profile = ProviderProfile {
         // No two are the same, and all are of one length.
         name: format!("{nonce:020}"),
         region: "bench".to_owned(),
         sockets: Vec::new(),
-        attributes: attributes.into(),
+        attributes: attributes.collect(),
         jurisdiction: String::new(),
         operator: None,
     };
