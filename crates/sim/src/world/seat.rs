@@ -236,6 +236,7 @@ impl World<'_> {
                 peers: Vec::new(),
             }),
             state_sync,
+            unused_key: None,
             pool: TxPool::new(self.genesis.id(), PoolLimits::default()),
             pace: Pace::default(),
             on_applying: Arc::new(|_| {}),

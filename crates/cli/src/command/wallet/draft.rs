@@ -122,7 +122,7 @@ pub(super) async fn begin(
     let envelope = muster_api::draft(&client, account, action, VALID_FOR);
     let envelope = envelope.await.map_err(wallet_failure)?;
     Draft { version: VERSION, envelope, signatures: Vec::new() }.write(path, printer)?;
-    printer.note(&format!(
+    printer.note(format!(
         "{threshold} members sign within a day: muster wallet cosign {}",
         path.display()
     ));
