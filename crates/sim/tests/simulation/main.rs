@@ -79,7 +79,8 @@ fn a_bug_is_found_that_is_planted() {
             describe(&found)
         );
         // The same seed without the bug is clean: it is the bug that was found.
-        assert!(each(vec![Plan::of(found.seed)])[0].is_clean(), "seed {}", found.seed);
+        let without = &each(vec![Plan::of(found.seed)])[0];
+        assert!(without.is_clean(), "without the bug: {}", describe(without));
     }
 }
 
