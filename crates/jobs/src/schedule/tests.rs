@@ -615,6 +615,32 @@ fn who_was_only_silent_finishes_the_job_when_it_is_back() {
 }
 
 #[test]
+fn where_one_provider_has_every_lease_another_is_ordered_to_check_its_work() {
+    let mut desk = Desk::open(rules(JobKind::Batch, 6, &[0, 3]));
+    assert_eq!(desk.orders(), [(0, 2, vec![])]);
+    let twice = |number: u8| Event::Granted {
+        lease: lease(number),
+        order: 0,
+        provider: provider(1),
+        rate: Rate::ZERO,
+        waited_ms: None,
+    };
+    desk.on(twice(1));
+    assert_eq!(desk.orders(), [], "the order may still bring somebody else");
+    desk.on(twice(2));
+    assert_eq!(desk.orders(), [(1, 1, vec![provider(1)])]);
+    for number in [1, 2] {
+        desk.on(Event::Prepared { lease: lease(number) });
+    }
+    desk.work(&honest());
+    assert_eq!(desk.outcome(), None, "done, and waiting for who checks it");
+    desk.grant(1, 3);
+    desk.work(&honest());
+    assert_eq!(desk.outcome(), Some(&Outcome::Done));
+    assert_eq!(desk.schedule.verified(), 2);
+}
+
+#[test]
 fn who_misbehaved_is_not_let_back() {
     let mut desk = Desk::open(rules(JobKind::Batch, 6, &[]));
     desk.grant(0, 1);
