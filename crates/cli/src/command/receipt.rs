@@ -3,7 +3,7 @@
 use super::Global;
 use crate::{
     error::{Exit, Failure},
-    network,
+    files, network,
     printer::{Printer, facts, table},
 };
 use anyhow::Context as _;
@@ -112,11 +112,7 @@ fn read<T: serde::de::DeserializeOwned>(path: &Path, what: &str) -> anyhow::Resu
         let message = format!("{what} {}: {problem}", path.display());
         Failure::error(Exit::BadInput, message, "muster receipt --help")
     };
-    let length = std::fs::metadata(path).map_err(|error| refuse(error.to_string()))?.len();
-    if length > MAX_BYTES {
-        return Err(refuse(format!("{length} bytes, at most {MAX_BYTES}")));
-    }
-    let bytes = std::fs::read(path).map_err(|error| refuse(error.to_string()))?;
+    let bytes = files::read(path, MAX_BYTES).map_err(|error| refuse(error.to_string()))?;
     serde_json::from_slice(&bytes).map_err(|error| refuse(format!("not a {what}: {error}")))
 }
 

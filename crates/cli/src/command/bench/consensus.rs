@@ -18,12 +18,18 @@ mod timing;
 mod validators;
 
 use super::Measurement;
-use crate::{command::interrupted, printer::Printer};
+use crate::{command::interrupted, network, printer::Printer};
 use anyhow::Context as _;
 use muster_api::{Client, Wallet};
-use muster_ledger::Action;
-use muster_types::{Amount, Asset, SecretKey};
-use std::time::{Duration, Instant};
+use muster_ledger::{
+    Action, Genesis, Params,
+    genesis::{Balance, EPOCH_BLOCKS, PROTOCOL},
+};
+use muster_types::{AccountId, Amount, Asset, SecretKey};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 use timing::Finality;
 use validators::{Process, Validators};
 
@@ -280,4 +286,26 @@ async fn catch_up(
     let taken = begin.elapsed();
     follower.stop().await?;
     Ok((target - met, taken))
+}
+
+/// The genesis of a chain to measure: these accounts have money for fees.
+fn genesis(
+    mut validators: Vec<AccountId>,
+    funded: impl Iterator<Item = AccountId>,
+    stakes: BTreeMap<AccountId, Amount>,
+) -> anyhow::Result<Genesis> {
+    validators.sort_unstable();
+    let balance = Balance { usd: Amount::from_units(1_000), mst: Amount::ZERO };
+    let genesis = Genesis {
+        name: "muster-bench".to_owned(),
+        time: network::now()?,
+        protocol: PROTOCOL,
+        epoch_blocks: EPOCH_BLOCKS,
+        validators,
+        balances: funded.map(|account| (account, balance)).collect(),
+        stakes,
+        params: Params::default(),
+    };
+    genesis.check()?;
+    Ok(genesis)
 }

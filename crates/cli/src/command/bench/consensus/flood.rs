@@ -7,12 +7,7 @@
 use super::{MANY, PATIENCE, POLL};
 use crate::{network, printer::Printer};
 use anyhow::Context as _;
-use muster_ledger::{
-    Action, Genesis, Params, Tx,
-    action::ProviderProfile,
-    genesis::{Balance, EPOCH_BLOCKS, PROTOCOL},
-    limits,
-};
+use muster_ledger::{Action, Genesis, Tx, action::ProviderProfile, limits};
 use muster_node::{
     Node, NodeConfig,
     consensus::{NetworkConfig, P2p, Peer},
@@ -107,21 +102,9 @@ fn validator(index: usize) -> SecretKey {
 }
 
 fn genesis() -> anyhow::Result<Genesis> {
-    let balance = Balance { usd: Amount::from_units(1_000), mst: Amount::ZERO };
-    let mut validators: Vec<_> = (0..MANY).map(|index| validator(index).account()).collect();
-    validators.sort_unstable();
-    let genesis = Genesis {
-        name: "muster-bench".to_owned(),
-        time: network::now()?,
-        protocol: PROTOCOL,
-        epoch_blocks: EPOCH_BLOCKS,
-        validators,
-        balances: (0..SENDERS).map(|index| (sender(index).account(), balance)).collect(),
-        stakes: BTreeMap::new(),
-        params: Params::default(),
-    };
-    genesis.check()?;
-    Ok(genesis)
+    let validators = (0..MANY).map(|index| validator(index).account()).collect();
+    let funded = (0..SENDERS).map(|index| sender(index).account());
+    super::genesis(validators, funded, BTreeMap::new())
 }
 
 async fn start(dir: &Path, genesis: &Genesis) -> anyhow::Result<Vec<Node>> {

@@ -4,10 +4,7 @@ use super::{relay::Relay, timing};
 use crate::{keyfile, network};
 use anyhow::Context as _;
 use muster_api::Client;
-use muster_ledger::{
-    Genesis, Params,
-    genesis::{Balance, EPOCH_BLOCKS, PROTOCOL},
-};
+use muster_ledger::Genesis;
 use muster_types::{Amount, SecretKey};
 use serde::Deserialize;
 use std::{
@@ -88,21 +85,8 @@ impl Validators {
 
     fn genesis(&self, votes: usize) -> anyhow::Result<Genesis> {
         let accounts = || self.keys.iter().take(votes).map(SecretKey::account);
-        let mut validators: Vec<_> = accounts().collect();
-        validators.sort_unstable();
-        let balance = Balance { usd: Amount::from_units(1_000), mst: Amount::ZERO };
-        let genesis = Genesis {
-            name: "muster-bench".to_owned(),
-            time: network::now()?,
-            protocol: PROTOCOL,
-            epoch_blocks: EPOCH_BLOCKS,
-            validators,
-            balances: accounts().map(|account| (account, balance)).collect(),
-            stakes: accounts().map(|account| (account, Amount::from_units(1_000))).collect(),
-            params: Params::default(),
-        };
-        genesis.check()?;
-        Ok(genesis)
+        let stakes = accounts().map(|account| (account, Amount::from_units(1_000))).collect();
+        super::genesis(accounts().collect(), accounts(), stakes)
     }
 
     fn home(&self, index: usize) -> PathBuf {
