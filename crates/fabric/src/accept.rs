@@ -3,6 +3,7 @@
 use crate::{
     Gate, Limits, blobs, hello,
     rpc::{self, DynService},
+    stream::{self, DynStreamService},
 };
 use iroh::{
     Endpoint,
@@ -17,6 +18,13 @@ use std::{
 use tokio::{sync::Semaphore, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
+/// What is done with the connections of a protocol.
+#[derive(Clone)]
+pub(crate) enum Protocol {
+    Calls(Arc<dyn DynService>),
+    Streams(Arc<dyn DynStreamService>),
+}
+
 /// What serving a connection needs. Not the endpoint's owner, so that dropping the owner ends it.
 pub(crate) struct Shared {
     pub(crate) endpoint: Endpoint,
@@ -24,26 +32,26 @@ pub(crate) struct Shared {
     pub(crate) handshake_timeout: Duration,
     pub(crate) store: iroh_blobs::api::Store,
     pub(crate) gate: Gate,
-    pub(crate) services: RwLock<BTreeMap<Vec<u8>, Arc<dyn DynService>>>,
+    pub(crate) services: RwLock<BTreeMap<Vec<u8>, Protocol>>,
     pub(crate) peers: Peers,
     pub(crate) cancel: CancellationToken,
 }
 
 impl Shared {
     /// Registers a service; false where the protocol is taken.
-    pub(crate) fn register(&self, alpn: &[u8], service: Arc<dyn DynService>) -> bool {
+    pub(crate) fn register(&self, alpn: &[u8], protocol: Protocol) -> bool {
         let mut services = self.services.write().unwrap_or_else(PoisonError::into_inner);
         let ours = alpn == iroh_blobs::ALPN || alpn.starts_with(hello::PREFIX);
         if ours || services.contains_key(alpn) {
             return false;
         }
-        services.insert(alpn.to_vec(), service);
+        services.insert(alpn.to_vec(), protocol);
         let alpns = services.keys().cloned().chain([iroh_blobs::ALPN.to_vec()]).collect();
         self.endpoint.set_alpns(alpns);
         true
     }
 
-    fn service(&self, alpn: &[u8]) -> Option<Arc<dyn DynService>> {
+    fn service(&self, alpn: &[u8]) -> Option<Protocol> {
         self.services.read().unwrap_or_else(PoisonError::into_inner).get(alpn).cloned()
     }
 }
@@ -59,12 +67,15 @@ pub(crate) struct PeerLimits {
     connections: Arc<Semaphore>,
     /// A permit for each call being handled.
     pub(crate) calls: Semaphore,
+    /// A permit for each open stream.
+    pub(crate) streams: Semaphore,
 }
 
 /// The limits of every connected peer; forgotten with a peer's last connection.
 pub(crate) struct Peers {
     connections: usize,
     calls: usize,
+    streams: usize,
     connected: Mutex<BTreeMap<AccountId, Weak<PeerLimits>>>,
 }
 
@@ -74,6 +85,7 @@ impl Peers {
         Self {
             connections: count(limits.max_connections_per_peer),
             calls: count(limits.max_calls_per_peer),
+            streams: count(limits.max_streams_per_peer),
             connected: Mutex::default(),
         }
     }
@@ -87,6 +99,7 @@ impl Peers {
         let limits = Arc::new(PeerLimits {
             connections: Arc::new(Semaphore::new(self.connections)),
             calls: Semaphore::new(self.calls),
+            streams: Semaphore::new(self.streams),
         });
         connected.insert(peer, Arc::downgrade(&limits));
         limits
@@ -150,7 +163,15 @@ async fn serve(shared: &Shared, incoming: Incoming) {
     };
     if connection.alpn() == iroh_blobs::ALPN {
         blobs::serve(connection, peer, shared.store.clone(), &shared.gate).await;
-    } else if let Some(service) = shared.service(connection.alpn()) {
-        rpc::serve(connection, peer, shared.limits, &limits, service).await;
+        return;
+    }
+    match shared.service(connection.alpn()) {
+        Some(Protocol::Calls(service)) => {
+            rpc::serve(connection, peer, shared.limits, &limits, service).await;
+        }
+        Some(Protocol::Streams(service)) => {
+            stream::serve(connection, peer, shared.limits, &limits, service).await;
+        }
+        None => {}
     }
 }

@@ -67,6 +67,9 @@ pub struct Limits {
     /// Calls of one peer that are handled at once. A connection's further calls wait; calls over
     /// further connections are refused with [`crate::RefusalCode::BUSY`]. Default 64.
     pub max_calls_per_peer: u32,
+    /// Streams of one peer that are open at once. A connection's further streams wait; streams
+    /// over further connections are refused with [`crate::RefusalCode::BUSY`]. Default 64.
+    pub max_streams_per_peer: u32,
     /// Connections from one peer, over all protocols. Default 16.
     pub max_connections_per_peer: u32,
     /// Connections from all peers. Default 1024.
@@ -86,6 +89,7 @@ impl Default for Limits {
             max_request_bytes: 4 << 20,
             max_response_bytes: 4 << 20,
             max_calls_per_peer: 64,
+            max_streams_per_peer: 64,
             max_connections_per_peer: 16,
             max_connections: 1024,
             transfer_timeout: Duration::from_secs(10),

@@ -1,11 +1,10 @@
 //! The endpoint and what is done with it.
 
 use crate::{
-    Config, FabricError, Gate, Limits, MAX_SOCKETS, PeerAddr, Service,
-    accept::{self, Peers, Shared},
+    Config, FabricError, Gate, Limits, MAX_SOCKETS, PeerAddr, Service, StreamService,
+    accept::{self, Peers, Protocol, Shared},
     blobs::{self, Flights},
     pool::Pool,
-    rpc::DynService,
 };
 use iroh::{
     Endpoint, RelayMode,
@@ -128,12 +127,27 @@ impl Fabric {
     /// (those that start with `to/` are);
     /// [`FabricError::Setting`] where its name is empty or too long.
     pub fn serve(&self, alpn: &[u8], service: impl Service) -> Result<(), FabricError> {
+        self.register(alpn, Protocol::Calls(Arc::new(service)))
+    }
+
+    /// Accepts streams on protocol `alpn` (1 to 255 bytes) with `service` from now on.
+    ///
+    /// # Errors
+    /// As [`Fabric::serve`].
+    pub fn serve_streams(
+        &self,
+        alpn: &[u8],
+        service: impl StreamService,
+    ) -> Result<(), FabricError> {
+        self.register(alpn, Protocol::Streams(Arc::new(service)))
+    }
+
+    fn register(&self, alpn: &[u8], protocol: Protocol) -> Result<(), FabricError> {
         if alpn.is_empty() || alpn.len() > 255 {
             let reason = format!("a protocol's name has 1 to 255 bytes, not {}", alpn.len());
             return Err(FabricError::Setting { setting: "alpn", reason });
         }
-        let service: Arc<dyn DynService> = Arc::new(service);
-        if self.inner.shared.register(alpn, service) {
+        if self.inner.shared.register(alpn, protocol) {
             Ok(())
         } else {
             Err(FabricError::Taken { alpn: String::from_utf8_lossy(alpn).into_owned() })

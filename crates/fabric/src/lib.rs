@@ -4,12 +4,13 @@
 //! endpoint, so whoever answers a dial has proved that it holds the account's key; socket
 //! addresses are only hints and nothing trusts them.
 //!
-//! Two protocols run over an endpoint:
+//! Three protocols run over an endpoint:
 //!
 //! * **Blobs**: content named by its plain BLAKE3 hash, verified while it streams, served only to
 //!   the peers that the [`Gate`] lets in.
 //! * **Calls**: one request and one answer, each a bounded frame on a stream of its own, handled
 //!   by a [`Service`] that knows which account calls.
+//! * **Streams**: bytes both ways, accepted by a [`StreamService`] that knows which account opens.
 //!
 //! ```no_run
 //! use muster_fabric::{Config, Fabric, RPC_ALPN, Refusal, Service};
@@ -50,6 +51,7 @@ mod fabric;
 mod hello;
 mod pool;
 mod rpc;
+mod stream;
 
 pub use addr::{MAX_SOCKETS, PeerAddr, PeerAddrError};
 pub use blobs::{Blob, BlobError, Fault, FetchError, Gate, PeerFault};
@@ -57,3 +59,4 @@ pub use config::{Config, Limits, Store};
 pub use error::{DialError, FabricError};
 pub use fabric::Fabric;
 pub use rpc::{CallError, ProtocolFault, RPC_ALPN, Refusal, RefusalCode, Service};
+pub use stream::{Accepted, Channel, StreamService};

@@ -19,7 +19,8 @@ use futures::future::{BoxFuture, FutureExt};
 use muster_types::AccountId;
 
 pub use client::{CallError, ProtocolFault};
-pub(crate) use server::serve;
+pub(crate) use client::{Failure, read_head, refusal_of};
+pub(crate) use server::{answer_head, read_length, refused_panic, serve, write_refusal};
 
 /// The protocol of the roles' calls, first version.
 pub const RPC_ALPN: &[u8] = b"muster/rpc/1";

@@ -96,21 +96,24 @@ pub enum ProtocolFault {
 }
 
 /// How one exchange on an open stream failed.
-enum Failure {
+pub(crate) enum Failure {
     Lost(ConnectionError),
     Refused(Refusal),
     Protocol(ProtocolFault),
 }
 
 impl Failure {
-    fn of_read(error: ReadError) -> Self {
+    /// The answer is not as long as announced.
+    pub(crate) const LENGTH: Self = Self::Protocol(ProtocolFault::Length);
+
+    pub(crate) fn of_read(error: ReadError) -> Self {
         match error {
             ReadError::ConnectionLost(error) => Self::Lost(error),
             _ => Self::Protocol(ProtocolFault::Reset),
         }
     }
 
-    fn of(self, peer: AccountId) -> CallError {
+    pub(crate) fn of(self, peer: AccountId) -> CallError {
         match self {
             Self::Lost(source) => CallError::Lost { peer, source },
             Self::Refused(refusal) => CallError::Refused { peer, refusal },
@@ -136,11 +139,7 @@ impl Fabric {
         deadline: Duration,
     ) -> Result<Bytes, CallError> {
         let (account, request) = (peer.account(), request.into());
-        let limit = self.limits().max_request_bytes;
-        let length = match u32::try_from(request.len()) {
-            Ok(length) if length <= limit => length,
-            _ => return Err(CallError::RequestTooLarge { actual: request.len(), limit }),
-        };
+        let length = self.request_length(&request)?;
         let call = async {
             let (send, recv) = self.open(peer, alpn).await?;
             let limit = self.limits().max_response_bytes;
@@ -174,9 +173,18 @@ impl Fabric {
         })
     }
 
+    /// A request's length, where it is within our own limit.
+    pub(crate) fn request_length(&self, request: &Bytes) -> Result<u32, CallError> {
+        let limit = self.limits().max_request_bytes;
+        match u32::try_from(request.len()) {
+            Ok(length) if length <= limit => Ok(length),
+            _ => Err(CallError::RequestTooLarge { actual: request.len(), limit }),
+        }
+    }
+
     /// Opens a stream. A connection that proves dead only now is dialled once more: nothing was
     /// sent on it.
-    async fn open(
+    pub(crate) async fn open(
         &self,
         peer: &PeerAddr,
         alpn: &[u8],
@@ -215,36 +223,48 @@ async fn exchange(
     }
 }
 
-async fn read_answer(recv: &mut RecvStream, limit: u32) -> Result<Bytes, Failure> {
+/// What stands before an answer's body.
+pub(crate) struct Head {
+    pub(crate) refused: bool,
+    /// Of the body, in bytes.
+    pub(crate) length: usize,
+}
+
+/// Reads the head of an answer of at most `limit` bytes.
+pub(crate) async fn read_head(recv: &mut RecvStream, limit: u32) -> Result<Head, Failure> {
     let mut head = [0; 5];
     recv.read_exact(&mut head).await.map_err(|error| match error {
-        ReadExactError::FinishedEarly(_) => Failure::Protocol(ProtocolFault::Length),
+        ReadExactError::FinishedEarly(_) => Failure::LENGTH,
         ReadExactError::ReadError(error) => Failure::of_read(error),
     })?;
     let [status, length @ ..] = head;
     let actual = u32::from_le_bytes(length);
-    let limit = match status {
-        STATUS_ANSWER => limit,
-        STATUS_REFUSAL => MAX_REFUSAL_BYTES,
+    let (refused, limit) = match status {
+        STATUS_ANSWER => (false, limit),
+        STATUS_REFUSAL => (true, MAX_REFUSAL_BYTES),
         other => return Err(Failure::Protocol(ProtocolFault::Status(other))),
     };
-    let too_large = || Failure::Protocol(ProtocolFault::TooLarge { actual, limit });
-    if actual > limit {
-        return Err(too_large());
+    let length = usize::try_from(actual).ok().filter(|_| actual <= limit);
+    let length = length.ok_or(Failure::Protocol(ProtocolFault::TooLarge { actual, limit }))?;
+    Ok(Head { refused, length })
+}
+
+/// The refusal that a body holds.
+pub(crate) fn refusal_of(body: &[u8]) -> Failure {
+    match codec::decode(body, body.len()) {
+        Ok(refusal) => Failure::Refused(refusal),
+        Err(error) => Failure::Protocol(ProtocolFault::Decode(error)),
     }
-    let expected = usize::try_from(actual).map_err(|_| too_large())?;
-    let body = recv.read_to_end(expected).await.map_err(|error| match error {
-        ReadToEndError::TooLong => Failure::Protocol(ProtocolFault::Length),
+}
+
+async fn read_answer(recv: &mut RecvStream, limit: u32) -> Result<Bytes, Failure> {
+    let head = read_head(recv, limit).await?;
+    let body = recv.read_to_end(head.length).await.map_err(|error| match error {
+        ReadToEndError::TooLong => Failure::LENGTH,
         ReadToEndError::Read(error) => Failure::of_read(error),
     })?;
-    if body.len() != expected {
-        return Err(Failure::Protocol(ProtocolFault::Length));
+    if body.len() != head.length {
+        return Err(Failure::LENGTH);
     }
-    if status == STATUS_ANSWER {
-        return Ok(body.into());
-    }
-    match codec::decode(&body, expected) {
-        Ok(refusal) => Err(Failure::Refused(refusal)),
-        Err(error) => Err(Failure::Protocol(ProtocolFault::Decode(error))),
-    }
+    if head.refused { Err(refusal_of(&body)) } else { Ok(body.into()) }
 }

@@ -77,10 +77,7 @@ impl Call {
         let handled = AssertUnwindSafe(self.service.call(self.peer, request)).catch_unwind();
         let answer = match timeout(self.limits.service_timeout, handled).await {
             Ok(Ok(answer)) => answer?,
-            Ok(Err(_)) => {
-                tracing::error!(peer = %self.peer.short(), "a service panicked");
-                return Err(Refusal::new(RefusalCode::INTERNAL, "the service failed"));
-            }
+            Ok(Err(_)) => return Err(refused_panic(self.peer)),
             Err(_) => {
                 return Err(Refusal::new(RefusalCode::TIMEOUT, "the service took too long"));
             }
@@ -96,7 +93,14 @@ impl Call {
     }
 }
 
-async fn read_request(recv: &mut RecvStream, limit: u32) -> Result<Bytes, Refusal> {
+/// What a peer gets to know of a service that panicked.
+pub(crate) fn refused_panic(peer: AccountId) -> Refusal {
+    tracing::error!(peer = %peer.short(), "a service panicked");
+    Refusal::new(RefusalCode::INTERNAL, "the service failed")
+}
+
+/// Reads a request's length, at most `limit`.
+pub(crate) async fn read_length(recv: &mut RecvStream, limit: u32) -> Result<usize, Refusal> {
     let malformed = |message: &str| Refusal::new(RefusalCode::MALFORMED, message);
     let mut length = [0; 4];
     recv.read_exact(&mut length).await.map_err(|error| match error {
@@ -104,13 +108,15 @@ async fn read_request(recv: &mut RecvStream, limit: u32) -> Result<Bytes, Refusa
         ReadExactError::ReadError(_) => malformed("the stream broke within the length"),
     })?;
     let length = u32::from_le_bytes(length);
-    let expected = match usize::try_from(length) {
-        Ok(expected) if length <= limit => expected,
-        _ => {
-            let message = format!("the request has {length} bytes, at most {limit} are allowed");
-            return Err(Refusal::new(RefusalCode::TOO_LARGE, message));
-        }
-    };
+    usize::try_from(length).ok().filter(|_| length <= limit).ok_or_else(|| {
+        let message = format!("the request has {length} bytes, at most {limit} are allowed");
+        Refusal::new(RefusalCode::TOO_LARGE, message)
+    })
+}
+
+async fn read_request(recv: &mut RecvStream, limit: u32) -> Result<Bytes, Refusal> {
+    let malformed = |message: &str| Refusal::new(RefusalCode::MALFORMED, message);
+    let expected = read_length(recv, limit).await?;
     let request = recv.read_to_end(expected).await.map_err(|error| match error {
         ReadToEndError::TooLong => malformed("the request is longer than it said"),
         ReadToEndError::Read(_) => malformed("the stream broke within the request"),
@@ -122,19 +128,40 @@ async fn read_request(recv: &mut RecvStream, limit: u32) -> Result<Bytes, Refusa
     }
 }
 
+/// What stands before an answer's body.
+pub(crate) fn answer_head(body: &Bytes) -> [u8; 5] {
+    head(STATUS_ANSWER, body)
+}
+
+fn head(status: u8, body: &Bytes) -> [u8; 5] {
+    // Both kinds of body are bounded by a u32 where they are made.
+    let length = u32::try_from(body.len()).unwrap_or(u32::MAX);
+    let mut head = [status, 0, 0, 0, 0];
+    head[1..].copy_from_slice(&length.to_le_bytes());
+    head
+}
+
+/// Refuses, and ends the stream.
+pub(crate) async fn write_refusal(
+    send: &mut SendStream,
+    refusal: Refusal,
+) -> Result<(), WriteError> {
+    let body = codec::encode(&refusal).into();
+    send.write_all(&head(STATUS_REFUSAL, &body)).await?;
+    send.write_chunk(body).await?;
+    send.finish()?;
+    Ok(())
+}
+
 async fn write_answer(
     send: &mut SendStream,
     answer: Result<Bytes, Refusal>,
 ) -> Result<(), WriteError> {
-    let (status, body) = match answer {
-        Ok(answer) => (STATUS_ANSWER, answer),
-        Err(refusal) => (STATUS_REFUSAL, codec::encode(&refusal).into()),
+    let body = match answer {
+        Ok(body) => body,
+        Err(refusal) => return write_refusal(send, refusal).await,
     };
-    // Both kinds were bounded by a u32 above.
-    let length = u32::try_from(body.len()).unwrap_or(u32::MAX);
-    let mut head = [status, 0, 0, 0, 0];
-    head[1..].copy_from_slice(&length.to_le_bytes());
-    send.write_all(&head).await?;
+    send.write_all(&answer_head(&body)).await?;
     send.write_chunk(body).await?;
     send.finish()?;
     Ok(())

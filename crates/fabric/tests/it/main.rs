@@ -4,6 +4,7 @@
 mod blobs;
 mod calls;
 mod hostile;
+mod streams;
 
 use bytes::Bytes;
 use iroh::{
