@@ -42,7 +42,7 @@
 //! | account, its policy, its nonces' window | one an account; without its nonce an old transaction would apply again |
 //! | delegated key | at most [`crate::limits::KEYS`] an account |
 //! | provider, bond, operator, tenant's conduct, validator | one an account: reputation and what can be slashed |
-//! | host, duty, attestation, affiliation, delegation | removed by the action that ends it |
+//! | host, duty, signature, affiliation, delegation | removed by the action that ends it |
 //! | part of a bond or a stake that unbonds | money that is somebody's, until it is claimed |
 //! | bid, ballot | removed when its order is decided, when its proposal is tallied |
 //! | bell | one a class or escrow under which somebody sleeps, until its round ends |

@@ -632,6 +632,13 @@ pub enum Event {
         /// Who votes, for whom.
         seats: Vec<Seat>,
     },
+    /// A validator named the keys that vote for it.
+    SeatsNamed {
+        /// Who.
+        validator: AccountId,
+        /// The keys, its own aside.
+        keys: Vec<AccountId>,
+    },
     /// A key of the committee dealt its part of the beacon's key.
     BeaconDealt {
         /// Of which epoch.

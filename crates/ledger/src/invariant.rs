@@ -418,7 +418,7 @@ impl Books {
         let disputes = self.disputes.get(id).copied().unwrap_or_default();
         equal(lease.disputes, disputes, COUNTERS, id)?;
         require(lease.paid <= lease.accrued, PAY, id, lease)?;
-        require(lease.compensated <= lease.accrued, PAY, id, lease)?;
+        require(lease.compensated <= lease.paid, PAY, id, lease)?;
         let worth = lease.rate.charge_floor(lease.covered).unwrap_or(Amount::MAX);
         let owed = total([lease.accrued, lease.shortfall])?;
         require(owed <= worth, PAY, id, &(owed, worth))?;

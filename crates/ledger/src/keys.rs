@@ -36,7 +36,6 @@
 //! | 1 | 23 [`AFFILIATIONS`] | operator, provider | [`Affiliation`] |
 //! | 1 | 24 [`OPERATORS`] | account | [`Operator`] |
 //! | 1 | 50 [`TENANTS`] | account | [`TenantConduct`] |
-//! | 1 | 50 [`TENANTS`] | account | [`TenantConduct`] |
 //! | 1 | 60 [`BIDS`] | order, host | [`Bid`] |
 //! | 1 | 61 [`WAKES`] | class or escrow | [`Wake`] |
 //! | 1 | 62 [`OFFERED_CLASSES`] | class | (empty; within a block) |

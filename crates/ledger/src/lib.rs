@@ -16,8 +16,8 @@
 //!
 //! # How to re-implement it
 //! 1. Records and their life cycles: the tables in [`account`], [`provider`], [`market`],
-//!    [`escrow`], [`job`], [`dispute`], [`stake`] and [`vote`].
-//!    [`escrow`], [`job`] and [`dispute`]; [`bond`], [`auditor`] and [`neutrality`].
+//!    [`escrow`], [`job`], [`dispute`], [`bond`], [`auditor`], [`stake`], [`vote`] and
+//!    [`neutrality`].
 //! 2. Keys and encodings: [`keys`]. Derived keys are not part of what is agreed on.
 //! 3. A block, in this order: advance [`Head`]; each transaction: chain, expiry, signatures,
 //!    account, who may act for it, nonce, fee ([`account`]), then its action, then what it took

@@ -1,6 +1,7 @@
 //! Limits of shape: how long lists and texts may be. They bound what decoding, storing and
-//! looking at a transaction costs; a transaction beyond one is refused with
-//! [`crate::Reject::BadField`]. What may be voted on is in [`crate::Params`] instead.
+//! looking at a transaction costs. A transaction that is beyond one by itself is refused with
+//! [`crate::Reject::BadField`]; one that would make a record's list longer than it may be, with
+//! [`crate::Reject::WrongState`]; an order waits while its escrow has as many leases as it may. What may be voted on is in [`crate::Params`] instead.
 
 use muster_types::{Amount, Millis, Rate};
 

@@ -3,7 +3,7 @@
 //! ```text
 //! amount      = ceil(pledge x slash(reason))
 //! burned      >= ceil(amount x burn_min)
-//! compensated = min(amount - burn_min, what the tenant paid on this lease and was not given yet)
+//! compensated = min(amount - burn_min, what the tenant paid on this lease)
 //! rewarded    = floor(what is left x reward_max), for fraud only
 //! burned      = the rest
 //! ```
@@ -16,8 +16,11 @@
 //! | provider_fraud | `slash_fraud_bps` | the tenant, the reporter, burned |
 //! | any other | nothing | |
 //!
-//! Whoever is tenant, provider and reporter at once loses what is burned. A tenant is never given
-//! more than it paid on the lease, so to bring about a fault that is not fraud gains it nothing.
+//! A lease is slashed when it is settled, once, for fraud alone where there was any: only then is
+//! it known what of its withheld pay the provider got, and what came back to the escrow. The tenant
+//! is given at most what the provider was paid, so that together with what came back it never has
+//! more than it began with, and to bring about a fault that is not fraud gains it nothing. Whoever
+//! is tenant, provider and reporter at once loses what is burned.
 
 use super::take;
 use crate::{
@@ -36,7 +39,8 @@ pub(crate) struct Division {
     pub(crate) burned: Amount,
 }
 
-/// Slashes the provider of `lease` for `reason` and stores the lease. `reporter` is rewarded.
+/// Slashes the provider of `lease`, whose pay is released or forfeited, for `reason`, and stores
+/// the lease. `reporter` is rewarded.
 pub(crate) fn slash(
     ctx: &mut Ctx<'_>,
     id: &LeaseId,
@@ -49,7 +53,7 @@ pub(crate) fn slash(
     if amount.is_zero() {
         return Ok(());
     }
-    let loss = rest(lease.accrued, lease.compensated)?;
+    let loss = rest(lease.paid, lease.compensated)?;
     let reward_bps = if reporter.is_some() { params.reward_max_bps } else { 0 };
     let division = divide(amount, loss, params.burn_min_bps, reward_bps)?;
     let Division { compensated, rewarded, burned } = division;

@@ -72,7 +72,7 @@ impl Case {
 }
 
 #[test]
-fn a_liar_is_slashed_and_the_tenant_gets_its_money_back_and_more() {
+fn a_liar_is_slashed_and_the_tenant_gets_its_money_back_and_the_reporters_share() {
     let mut c = case(&["val"], |_| ());
     let dispute = c.open(1, 2);
     let leases = [c.pat, c.quin];
@@ -91,13 +91,13 @@ fn a_liar_is_slashed_and_the_tenant_gets_its_money_back_and_more() {
         providers: [id("pat"), id("quin")],
     };
     assert!(events.contains(&Event::DisputeClosed { dispute, of, status, losers }));
-    // Two seconds were covered by heartbeats, and the one up to the verdict by the close. The
-    // whole pledge of 86.4 usd goes: a fifth burns at least, the tenant gets its loss, half of
-    // what is left, the rest burns.
-    let (withheld, loss) = (nanos(2_000_000), nanos(3_000_000));
+    // Two seconds were covered by heartbeats, and the one up to the verdict by the close. All of
+    // that pay was withheld and comes back, so that nothing is lost. The whole pledge of 86.4 usd
+    // goes: a fifth burns at least, half of what is left is the reporter's, the rest burns.
+    let (withheld, loss) = (nanos(2_000_000), Amount::ZERO);
     let amount: Amount = "86.4".parse().unwrap();
-    let rewarded = nanos((69_120_000_000 - 3_000_000) / 2);
-    let burned = nanos(86_400_000_000 - 3_000_000 - rewarded.nanos());
+    let rewarded = nanos(69_120_000_000 / 2);
+    let burned = nanos(86_400_000_000 - rewarded.nanos());
     let slashed = Event::Slashed {
         provider: id("quin"),
         lease: c.quin,
@@ -335,18 +335,23 @@ fn who_is_tenant_provider_and_reporter_at_once_loses() {
 
 #[test]
 fn compensation_for_one_lease_never_exceeds_what_it_cost() {
-    // Quin leaves early, which compensates ann, and is then found to have lied.
-    let mut c = case(&["val"], |params| params.slash_exit_bps = 5_000);
-    c.w.ok("quin", Action::LeaseClose { lease: c.quin });
-    let loss = c.w.lease(&c.quin).accrued;
-    assert_eq!(c.w.lease(&c.quin).compensated, loss);
-    let dispute = c.open(1, 2);
-    let events = c.vote("val", dispute, Some(1));
-    let paid_again = events
-        .iter()
-        .any(|event| matches!(event, Event::Slashed { compensated, .. } if !compensated.is_zero()));
-    assert!(!paid_again, "{events:?}");
-    let slashed = c.w.bond_of("quin").slashed;
-    assert_eq!(slashed, "86.4".parse().unwrap(), "the rest of the pledge");
-    assert_eq!(c.w.escrow(&c.escrow).compensated, loss);
+    // Quin leaves early, and is then found to have lied, or not.
+    for lied in [false, true] {
+        let mut c = case(&["val"], |params| params.slash_exit_bps = 5_000);
+        c.w.ok("quin", Action::LeaseClose { lease: c.quin });
+        assert_eq!(c.w.bond_of("quin").slashed, Amount::ZERO, "what it costs is not known yet");
+        if lied {
+            let dispute = c.open(1, 2);
+            c.vote("val", dispute, Some(1));
+        } else {
+            c.w.ok("ann", Action::ResultAccept { lease: c.quin });
+        }
+        let lease = c.w.lease(&c.quin);
+        let paid = if lied { Amount::ZERO } else { lease.accrued };
+        assert!(!lease.accrued.is_zero());
+        assert_eq!((lease.paid, lease.compensated), (paid, paid), "lied: {lied}");
+        let slashed = if lied { "86.4" } else { "43.2" }.parse().unwrap();
+        assert_eq!(c.w.bond_of("quin").slashed, slashed, "once, for what is worse");
+        assert_eq!(c.w.escrow(&c.escrow).compensated, paid);
+    }
 }

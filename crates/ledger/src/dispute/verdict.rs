@@ -4,7 +4,6 @@
 use super::{Dispute, DisputeStatus};
 use crate::{
     Event, Reject,
-    bond::slash,
     ctx::{Ctx, down},
     event::Case,
     job::TaskOutput,
@@ -79,6 +78,5 @@ pub(super) fn punish(ctx: &mut Ctx<'_>, id: &LeaseId, reporter: AccountId) -> Re
     if lease.status.is_settled() {
         return Ok(());
     }
-    slash::slash(ctx, id, &mut lease, CloseReason::ProviderFraud, Some(reporter))?;
-    settled::finish(ctx, id, true)
+    settled::finish(ctx, id, settled::Pay::Fraud { reporter })
 }

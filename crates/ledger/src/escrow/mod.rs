@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | none | `EscrowOpen` | open |
 //! | open | accruals exceed the balance | overdrawn(since): every stream gets the same fraction |
-//! | overdrawn | `EscrowDeposit`, or pay forfeited, that covers every shortfall | open |
+//! | overdrawn | `EscrowDeposit`, pay forfeited, or streams that ended, so that every shortfall is covered | open |
 //! | open, overdrawn | `EscrowClose`, with no open order and no unsettled lease | closed: refunds |
 //!
 //! At every moment `deposited = balance + withheld + paid + refunded + fees`.
@@ -67,6 +67,8 @@ pub struct Escrow {
     pub owner: AccountId,
     /// Where it stands.
     pub status: EscrowStatus,
+    /// The height at which it was opened.
+    pub height: u64,
     /// Who paid in.
     pub deposits: Vec<Deposit>,
     /// All that was paid in.

@@ -14,6 +14,7 @@ pub(crate) fn run(ctx: &mut Ctx<'_>, by: &By, deposit: Amount) -> Result<(), Rej
     let escrow = Escrow {
         owner: by.signer,
         status: EscrowStatus::Open,
+        height: ctx.env.head.height,
         deposits: vec![Deposit {
             depositor: by.signer,
             amount: deposit,

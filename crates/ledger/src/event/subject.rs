@@ -174,6 +174,10 @@ impl Event {
             }
             Self::ProviderChanged { provider, status: _ } => all.provider(*provider),
             Self::HostOffered { host } | Self::HostRemoved { host } => all.host(*host),
+            Self::SeatsNamed { validator, keys } => {
+                all.validator(*validator);
+                all.accounts(keys.iter().copied());
+            }
             Self::BeaconDealt { epoch: _, key } => all.account(*key),
             Self::BeaconKeyChanged { key: _ } => {}
             Self::CommitteeChanged { epoch: _, seats } => {

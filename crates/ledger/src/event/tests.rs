@@ -42,6 +42,7 @@ fn named(field: &str, value: &Value, found: &mut Vec<Subject>) {
         | "delegator" | "account" | "key" | "auditor" | "operator" | "voter" | "proposer" => {
             found.push(Subject::Account(read(value)));
         }
+        "keys" => found.push(Subject::Account(read(value))),
         "order" | "orders" => found.push(Subject::Order(read(value))),
         "lease" | "leases" | "losers" => found.push(Subject::Lease(read(value))),
         "escrow" => found.push(Subject::Escrow(read(value))),

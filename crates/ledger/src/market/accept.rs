@@ -18,5 +18,5 @@ pub(crate) fn run(ctx: &mut Ctx<'_>, by: &By, id: &LeaseId) -> Result<(), Reject
     if lease.disputes > 0 {
         return Err(Reject::wrong_state("lease", "disputed"));
     }
-    settled::finish(ctx, id, false)
+    settled::finish(ctx, id, settled::Pay::Release)
 }

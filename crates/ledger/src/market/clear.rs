@@ -1,8 +1,12 @@
 //! Clearing at a block's end: open orders against the offers made before this block.
 //!
-//! Whose turn it is says `wake`. All are cleared one after the other, who paid the higher
-//! fee first, then by the hash of (the previous block's beacon, the order's id), each against what
-//! the ones before it left.
+//! Whose turn it is says `wake`. All are cleared one after the other, each against what the ones
+//! before it left: who paid the higher fee first, then by lot, the hash of (the previous block's
+//! beacon, the escrow's id). A transaction, and with it an order's id, can be made after a beacon
+//! is known, in as many variants as it takes to draw well. An escrow is older: one that is not may
+//! have been made to draw well, too, so of equal fees the orders of escrows that were opened in
+//! this block or the one before come last. Orders of one escrow go by their ids: who chooses these
+//! stands in nobody's way but its own.
 //!
 //! A turn:
 //!
@@ -36,12 +40,13 @@ pub(crate) fn run(ctx: &mut Ctx<'_>) {
     for id in wake::turns(ctx) {
         if let Some(order) = ctx.find::<Order>(&id) {
             let beacon = ctx.env.previous.beacon;
-            let lot = Hash::of("muster clearing v1", &[beacon.as_bytes(), id.as_bytes()]);
-            orders.push((Reverse(order.fee), lot, id));
+            let lot = Hash::of("muster clearing v2", &[beacon.as_bytes(), order.escrow.as_bytes()]);
+            let young = order.escrow_height.saturating_add(2) > ctx.env.head.height;
+            orders.push((Reverse(order.fee), young, lot, id));
         }
     }
     orders.sort_unstable();
-    let orders = orders.into_iter().map(|(_, _, id)| id).collect();
+    let orders = orders.into_iter().map(|(.., id)| id).collect();
     let seen = RefCell::new(Seen::default());
     for_each(ctx, orders, |ctx, id| turn(ctx, id, &seen).inspect_err(|_| drop(seen.take())));
     wake::offered(ctx);

@@ -3,7 +3,6 @@
 use super::{CloseReason, Lease, LeaseStatus, ended, settled};
 use crate::{
     Event, Reject,
-    bond::slash,
     ctx::{By, Ctx, rest},
     escrow::{Escrow, settle},
     neutrality,
@@ -28,8 +27,8 @@ pub(crate) fn run(ctx: &mut Ctx<'_>, by: &By, id: &LeaseId) -> Result<(), Reject
     close(ctx, id, reason)
 }
 
-/// Ends an open lease: pays up to now where now is covered, frees its capacity, slashes a fault
-/// (but fraud: see [`crate::dispute`]), and settles it where nothing is withheld.
+/// Ends an open lease: pays up to now where now is covered, frees its capacity, and settles it
+/// where nothing is withheld (but fraud: see [`crate::dispute`]).
 pub(crate) fn close(ctx: &mut Ctx<'_>, id: &LeaseId, reason: CloseReason) -> Result<(), Reject> {
     let mut lease: Lease = ctx.load(id)?;
     if lease.status.is_closed() {
@@ -60,9 +59,6 @@ pub(crate) fn close(ctx: &mut Ctx<'_>, id: &LeaseId, reason: CloseReason) -> Res
     ended::lease_ended(ctx, &lease, reason)?;
     if reason == CloseReason::ProviderFraud {
         return Ok(());
-    }
-    if reason.is_provider_fault() {
-        slash::slash(ctx, id, &mut lease, reason, None)?;
     }
     settled::settle_if_clear(ctx, id)
 }

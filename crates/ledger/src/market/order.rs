@@ -149,6 +149,8 @@ pub struct Order {
     pub tenant: AccountId,
     /// Who pays.
     pub escrow: EscrowId,
+    /// The height at which the escrow was opened: of equal fees, orders of young escrows clear last.
+    pub escrow_height: u64,
     /// The job that it works for.
     pub job: Option<JobId>,
     /// What is wanted.

@@ -66,6 +66,7 @@ pub(crate) fn run(
     let order = Order {
         tenant: by.signer,
         escrow: *placed.escrow,
+        escrow_height: escrow.height,
         job: placed.job,
         terms: placed.terms.clone(),
         manifest,

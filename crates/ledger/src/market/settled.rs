@@ -1,14 +1,16 @@
-//! The settlement of closed leases: withheld pay is released or forfeited, the pledge is free.
+//! The settlement of closed leases: withheld pay is released or forfeited, a fault is slashed, what
+//! is left of the pledge is free.
 
 use super::{CloseReason, Lease, LeaseStatus, Order};
 use crate::{
-    Event, Reject, bond,
+    Event, Reject,
+    bond::{self, slash},
     ctx::{Ctx, down},
     escrow::{Escrow, settle},
     job::{Job, Verification},
     provider::{Provider, drain, jail},
 };
-use muster_types::{Amount, LeaseId};
+use muster_types::{AccountId, Amount, LeaseId};
 
 /// Settles a closed lease from which nothing is withheld for its results, that no dispute names,
 /// and whose commitment nobody need have the time to check.
@@ -20,7 +22,8 @@ pub(crate) fn settle_if_clear(ctx: &mut Ctx<'_>, id: &LeaseId) -> Result<(), Rej
     let checked = lease.verification.is_committed() && lease.commitment.is_some();
     let unverified = lease.verification == Verification::None;
     if !checked && lease.disputes == 0 && (unverified || lease.withheld().is_zero()) {
-        finish(ctx, id, reason == CloseReason::ReadyRejected)?;
+        let pay = if reason == CloseReason::ReadyRejected { Pay::Forfeit } else { Pay::Release };
+        finish(ctx, id, pay)?;
     }
     Ok(())
 }
@@ -29,18 +32,38 @@ pub(crate) fn settle_if_clear(ctx: &mut Ctx<'_>, id: &LeaseId) -> Result<(), Rej
 /// results that must be committed to, they are not paid for.
 pub(crate) fn unchallenged(ctx: &mut Ctx<'_>, id: &LeaseId) -> Result<(), Reject> {
     let lease: Lease = ctx.load(id)?;
-    finish(ctx, id, lease.verification.is_committed() && lease.commitment.is_none())
+    let missing = lease.verification.is_committed() && lease.commitment.is_none();
+    finish(ctx, id, if missing { Pay::Forfeit } else { Pay::Release })
 }
 
-/// Settles a closed lease, for good: what it may be paid of its withheld pay goes to the provider,
-/// the rest back to the escrow; with `forfeit`, all of it.
-pub(crate) fn finish(ctx: &mut Ctx<'_>, id: &LeaseId, forfeit: bool) -> Result<(), Reject> {
+/// What becomes of a closed lease's withheld pay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pay {
+    /// What it may be paid goes to the provider, the rest back to the escrow.
+    Release,
+    /// All of it goes back to the escrow.
+    Forfeit,
+    /// All of it goes back, and the provider is slashed for fraud, whatever ended the lease.
+    Fraud {
+        /// Who is rewarded.
+        reporter: AccountId,
+    },
+}
+
+/// Settles a closed lease, for good.
+pub(crate) fn finish(ctx: &mut Ctx<'_>, id: &LeaseId, pay: Pay) -> Result<(), Reject> {
     let mut lease: Lease = ctx.load(id)?;
     let LeaseStatus::Closed { reason, at, settled: false } = lease.status else {
         return Err(Reject::wrong_state("lease", lease.status.name()));
     };
-    let due = if forfeit { Amount::ZERO } else { payable(ctx, &lease, reason)? };
+    let due = if pay == Pay::Release { payable(ctx, &lease, reason)? } else { Amount::ZERO };
     let forfeited = settle::release(ctx, &mut lease, due)?;
+    match pay {
+        Pay::Fraud { reporter } => {
+            slash::slash(ctx, id, &mut lease, CloseReason::ProviderFraud, Some(reporter))?;
+        }
+        Pay::Release | Pay::Forfeit => slash::slash(ctx, id, &mut lease, reason, None)?,
+    }
     let pledge = std::mem::take(&mut lease.pledge);
     lease.status = LeaseStatus::Closed { reason, at, settled: true };
     ctx.store(id, &lease);
@@ -50,7 +73,7 @@ pub(crate) fn finish(ctx: &mut Ctx<'_>, id: &LeaseId, forfeit: bool) -> Result<(
     provider.open_leases = down(provider.open_leases)?;
     ctx.store(&provider_id, &provider);
     bond::release(ctx, &provider_id, pledge)?;
-    if !forfeit && !reason.is_provider_fault() && !lease.paid.is_zero() {
+    if pay == Pay::Release && !reason.is_provider_fault() && !lease.paid.is_zero() {
         jail::kept_lease(ctx, &provider_id)?;
     }
     let mut escrow: Escrow = ctx.load(&lease.escrow)?;

@@ -3,7 +3,8 @@
 //! | state | action or event | next |
 //! |---|---|---|
 //! | none | `ProviderSet` | registered; active where the bond suffices |
-//! | registered, active, draining, jailed | `ProviderSet` | the same |
+//! | registered, active | `ProviderSet` | active where the bond suffices for `provider_bond_min` as it is now; else registered |
+//! | draining, jailed | `ProviderSet` | the same |
 //! | gone | `ProviderSet` | jailed(until), where that is still ahead; else as from none |
 //! | registered | the bond reaches `provider_bond_min` | active |
 //! | active | the bond falls below `provider_bond_min` | registered |

@@ -1,4 +1,4 @@
-//! What validators do, by `BeaconKeySet` and `BeaconDeal`, to share a key for the beacon.
+//! What validators do, by `BeaconDeal`, to share a key for the beacon.
 //!
 //! In every epoch the keys of the committee make a key of which each holds a share: whatever it
 //! signs takes two thirds of them, and nobody else knows before. The beacon's values are hashes of

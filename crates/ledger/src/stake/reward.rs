@@ -15,6 +15,11 @@ pub(crate) fn run(ctx: &mut Ctx<'_>, by: &By, validator_id: &AccountId) -> Resul
     let key = (by.signer, *validator_id);
     let mut delegation: Delegation = ctx.load(&key)?;
     let mut validator: Validator = ctx.load(validator_id)?;
+    if owed(&validator, &delegation).is_zero() {
+        // So that the claim shows among the events.
+        let (delegator, validator, amount) = (by.signer, *validator_id, Amount::ZERO);
+        ctx.emit(Event::RewardPaid { delegator, validator, amount });
+    }
     pay(ctx, &key, &mut validator, &mut delegation)?;
     if validator.worth(&delegation).is_zero() {
         // Slashed to nothing: nothing more will come of it.

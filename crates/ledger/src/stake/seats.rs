@@ -2,7 +2,7 @@
 
 use super::Validator;
 use crate::{
-    Reject,
+    Event, Reject,
     ctx::{By, Ctx},
     keys, limits,
 };
@@ -45,5 +45,6 @@ pub(crate) fn run(ctx: &mut Ctx<'_>, by: &By, seats: &[SeatKey]) -> Result<(), R
         named.push(seat.key);
     }
     keys::SEATS.put(&mut ctx.scratch, &by.signer, &named);
+    ctx.emit(Event::SeatsNamed { validator: by.signer, keys: named });
     Ok(())
 }

@@ -38,6 +38,6 @@ fn a_fixed_script_gives_a_fixed_state() {
     w.ok("ann", Action::EscrowClose { escrow });
     assert_eq!(
         state_root(&w).to_string(),
-        "ea1fda3d15454ce84e523d02322083ef9faf61e69dc020192930fe9d4a70c58e"
+        "09e9d5cba7cfc9b3219be410114e5228cacc26941437534a4b56520c3129b44a"
     );
 }

@@ -13,6 +13,7 @@ use crate::{
 };
 use muster_market::{Request, Spread, Terms};
 use muster_types::*;
+use std::collections::{BTreeMap, BTreeSet};
 
 fn thread() -> Terms {
     Terms {
@@ -431,6 +432,58 @@ fn a_host_that_ends_a_walk_before_it_is_looked_at_costs_no_visit() {
         let record = w.order(&order);
         assert_eq!((record.leases.len(), record.charged), (leases, nanos(visits)), "{what}");
     }
+}
+
+/// Who gets the only thread, where ann and bob order it for the same fee in one block, so many
+/// blocks after ann opened her escrow and two after bob did. Her order's deadline and her deposit
+/// are the variants that she can make.
+fn winner(age: u64, deadline: u64, deposit: u64) -> &'static str {
+    let mut w = World::new();
+    w.provider("pat", "3.6");
+    let mut spec = w.spec("3.6");
+    spec.capacity.cpu_milli = 1_000;
+    w.ok("pat", Action::HostSet { index: 0, spec });
+    let mut escrows = BTreeMap::new();
+    for blocks in [2, 1, 0] {
+        let hers = nanos(10_000_000_000 + u128::from(deposit));
+        let opened = [("ann", hers, age), ("bob", usd(10), 2)];
+        let mut txs = Vec::new();
+        for (who, deposit, _) in opened.into_iter().filter(|(_, _, age)| *age == blocks) {
+            let tx = w.sign(who, Action::EscrowOpen { deposit });
+            escrows.insert(who, EscrowId::derive(&tx.id()));
+            txs.push(tx);
+        }
+        if blocks == 0 {
+            for (who, later) in [("ann", deadline), ("bob", 0)] {
+                let mut order = w.order_with(escrows[who], None, thread());
+                if let Action::OrderPlace { deadline, .. } = &mut order {
+                    deadline.0 += later;
+                }
+                txs.push(w.sign(who, order));
+            }
+        }
+        let done = w.block_of(STEP, &txs);
+        assert!(done.results.iter().all(Result::is_ok), "{:?}", done.results);
+    }
+    let leases = view::leases_of_provider(&w.state, &id("pat"));
+    assert_eq!(leases.len(), 1);
+    if leases[0].1.tenant == id("ann") { "ann" } else { "bob" }
+}
+
+#[test]
+fn nobody_makes_an_order_that_draws_a_better_lot() {
+    let before = winner(2, 0, 0);
+    for variant in 1..12 {
+        assert_eq!(winner(2, variant, 0), before, "another transaction, the same lot");
+    }
+    // An escrow of which the id may have been chosen when the beacon was known comes last.
+    for variant in 0..8 {
+        for age in [0, 1] {
+            assert_eq!(winner(age, 0, variant), "bob", "opened {age} blocks before");
+        }
+    }
+    let winners: BTreeSet<_> = (0..12).map(|deposit| winner(2, 0, deposit)).collect();
+    assert_eq!(winners.len(), 2, "among grown escrows the lot decides");
 }
 
 #[test]

@@ -123,8 +123,7 @@ impl Model {
             _ => self.close(id, CloseReason::ProviderFraud),
         }
         if self.is_ending(id) {
-            self.slash(id, CloseReason::ProviderFraud, Some(reporter));
-            self.settle_for_good(id, true);
+            self.settle_for_good(id, true, Some(reporter));
         }
     }
 }

@@ -99,7 +99,7 @@ impl Model {
             if !self.is_disputed(&id) {
                 let lease = self.lease(&id).expect("listed");
                 let nothing_stands = lease.is_drawn() && lease.commitment.is_none();
-                self.settle_for_good(&id, nothing_stands);
+                self.settle_for_good(&id, nothing_stands, None);
             }
         }
     }

@@ -13,6 +13,7 @@ impl Model {
             id: EscrowId::derive(&tx),
             owner: who,
             closed: false,
+            opened: self.height,
             short_since: None,
             deposits: vec![(who, deposit.clone(), deposit.clone())],
             balance: deposit,

@@ -103,7 +103,7 @@ impl Model {
     pub(super) fn result_accept(&mut self, who: AccountId, id: &LeaseId) -> Outcome {
         must(self.lease(id)?.tenant == who)?;
         must(self.is_ending(id) && !self.is_disputed(id))?;
-        self.settle_for_good(id, false);
+        self.settle_for_good(id, false, None);
         Ok(())
     }
 
@@ -137,9 +137,6 @@ impl Model {
         if reason == CloseReason::ProviderFraud {
             return;
         }
-        if is_fault(reason) {
-            self.slash(id, reason, None);
-        }
         self.settle_if_clear(id);
     }
 
@@ -150,7 +147,7 @@ impl Model {
         let checked = lease.is_drawn() && lease.commitment.is_some();
         let nothing_held = lease.verification == Verification::None || lease.withheld().is_zero();
         if nothing_held && !checked && !self.is_disputed(id) {
-            self.settle_for_good(id, reason == CloseReason::ReadyRejected);
+            self.settle_for_good(id, reason == CloseReason::ReadyRejected, None);
         }
     }
 
@@ -170,8 +167,14 @@ impl Model {
         withheld.min((most - &lease.paid).max(Money::zero()))
     }
 
-    /// Settles a closed lease: its pay is paid, or forfeited, and its pledge is free.
-    pub(super) fn settle_for_good(&mut self, id: &LeaseId, forfeit: bool) {
+    /// Settles a closed lease: its pay is paid, or forfeited, a fault costs (fraud where somebody
+    /// reported one), and what is left of its pledge is free.
+    pub(super) fn settle_for_good(
+        &mut self,
+        id: &LeaseId,
+        forfeit: bool,
+        reporter: Option<AccountId>,
+    ) {
         let due = if forfeit { Money::zero() } else { self.payable(id) };
         let lease = self.lease(id).expect("the lease exists");
         let forfeited = lease.withheld() - &due;
@@ -180,6 +183,11 @@ impl Model {
             self.pay_out(id, &due);
         }
         self.escrow_mut(&escrow).balance += &forfeited;
+        match (reporter, self.lease_mut(id).phase) {
+            (Some(reporter), _) => self.slash(id, CloseReason::ProviderFraud, Some(reporter)),
+            (None, Phase::Closed { reason, .. }) => self.slash(id, reason, None),
+            (None, _) => {}
+        }
         if !self.lease_mut(id).pledge.is_zero() {
             self.improved(&provider);
         }
@@ -198,9 +206,9 @@ impl Model {
         self.unbond_if_idle(&provider);
     }
 
-    /// A fault costs a part of the lease's pledge: the tenant first, up to what it paid on this
-    /// lease; then the reporter; at least `burn_min` is burned, and all that is left.
-    pub(super) fn slash(&mut self, id: &LeaseId, reason: CloseReason, reporter: Option<AccountId>) {
+    /// A fault costs a part of the lease's pledge: the tenant first, up to what the provider was
+    /// paid on this lease; then the reporter; at least `burn_min` is burned, and all that is left.
+    fn slash(&mut self, id: &LeaseId, reason: CloseReason, reporter: Option<AccountId>) {
         let params = &self.params;
         let cost = part(match reason {
             CloseReason::ProviderNotReady => params.slash_not_ready_bps,
@@ -216,7 +224,7 @@ impl Model {
             return;
         }
         let burned_first = (&amount * burn_min).ceil();
-        let loss = &lease.accrued - &lease.compensated;
+        let loss = &lease.paid - &lease.compensated;
         let left = &amount - burned_first;
         let compensated = loss.min(left.clone());
         let left = left - &compensated;

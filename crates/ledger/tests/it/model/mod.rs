@@ -173,6 +173,8 @@ pub(crate) struct Escrow {
     pub(crate) id: EscrowId,
     pub(crate) owner: AccountId,
     pub(crate) closed: bool,
+    /// The height at which it was opened.
+    pub(crate) opened: u64,
     /// Steady time since when it is short.
     pub(crate) short_since: Option<u64>,
     /// Who put in how much, and how much of it is left: exact, in proportion.

@@ -138,19 +138,22 @@ impl Model {
         (heard, left)
     }
 
-    /// Every order whose turn it is, by fee, then by lot.
+    /// Every order whose turn it is, by fee, then those of grown escrows, then by lot.
     pub(super) fn turns(&mut self) {
         let woken = self.woken();
         let mut turns: Vec<_> = woken
             .iter()
             .map(|id| {
-                let parts = [self.previous_beacon.as_bytes().as_slice(), id.as_bytes()];
-                let lot = Hash::of("muster clearing v1", &parts);
-                (std::cmp::Reverse(self.order(id).expect("it waits").fee.clone()), lot, *id)
+                let order = self.order(id).expect("it waits");
+                let parts = [self.previous_beacon.as_bytes().as_slice(), order.escrow.as_bytes()];
+                let lot = Hash::of("muster clearing v2", &parts);
+                let opened = self.escrow(&order.escrow).expect("it pays").opened;
+                let blocks = self.height - opened;
+                (std::cmp::Reverse(order.fee.clone()), blocks < 2, lot, *id)
             })
             .collect();
         turns.sort();
-        for (_, _, id) in turns {
+        for (_, _, _, id) in turns {
             self.turn(&id);
         }
         let slept = self.orders.iter().filter(|order| !woken.contains(&order.id));
