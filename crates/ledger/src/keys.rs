@@ -50,7 +50,7 @@
 
 mod key;
 
-pub use key::{Key, OfferList, UnitPrice};
+pub use key::{Key, OfferList, RegionTag, UnitPrice};
 
 use crate::{
     account::{Account, Authority, DelegatedKey},
@@ -138,8 +138,8 @@ pub const JOBS_BY_TENANT: Index<(AccountId, JobId)> = Table::new(DERIVED, 7);
 pub const ESCROWS_BY_OWNER: Index<(AccountId, EscrowId)> = Table::new(DERIVED, 8);
 /// All disputes of a job.
 pub const DISPUTES_BY_JOB: Index<(JobId, DisputeId)> = Table::new(DERIVED, 9);
-/// The hosts that take orders and are not full: by (list, unit price in it).
-pub const OFFERS: Index<(OfferList, UnitPrice, HostId)> = Table::new(DERIVED, 10);
+/// The hosts that take orders and are not full: by (list, unit price in it); with where they stand.
+pub const OFFERS: Table<(OfferList, UnitPrice, HostId), RegionTag> = Table::new(DERIVED, 10);
 /// The hosts that take orders, full ones too, by the end of their offer.
 pub const OFFERS_DUE: Index<(Millis, HostId)> = Table::new(DERIVED, 11);
 /// Open orders, oldest first.
@@ -446,6 +446,12 @@ pub trait Record: BorshSerialize + BorshDeserialize + Clone + 'static {
         let _ = (key, emit);
     }
 
+    /// What its entries in [`OFFERS`] say.
+    fn tag(key: &Self::Key, scratch: &Scratch<'_>) -> RegionTag {
+        let _ = (key, scratch);
+        RegionTag::default()
+    }
+
     /// Whether the entries are listed at all; asked of the state that the record is written to.
     fn is_listed(&self, key: &Self::Key, state: &dyn State) -> bool {
         let _ = (key, state);
@@ -484,6 +490,13 @@ pub(crate) fn store<R: Record>(scratch: &mut Scratch<'_>, key: &R::Key, record: 
     R::stored(key, old.as_deref(), record, scratch);
 }
 
+/// Writes a record that is new, listed and not final, and on which nothing else depends.
+pub(crate) fn create<R: Record>(scratch: &mut Scratch<'_>, key: &R::Key, record: R) {
+    let entries = entries(&record, key);
+    scratch.put_record(R::TABLE.key(key), record);
+    put_entries::<R>(scratch, key, entries);
+}
+
 /// Deletes a record and its index entries.
 pub(crate) fn remove<R: Record>(scratch: &mut Scratch<'_>, key: &R::Key) {
     let old = find::<R>(scratch, key);
@@ -498,20 +511,35 @@ pub(crate) fn write<R: Record>(scratch: &mut Scratch<'_>, key: &R::Key, record: 
 
 /// Replaces the index entries of `old`, which is listed, by those of `new`, which is too.
 pub(crate) fn relist_listed<R: Record>(scratch: &mut Scratch<'_>, key: &R::Key, old: &R, new: &R) {
-    exchange(scratch, &entries(old, key), entries(new, key));
+    exchange::<R>(scratch, key, entries(old, key), entries(new, key));
 }
 
 /// Takes out what only `old` names, and puts in what only `new` does.
-fn exchange(scratch: &mut Scratch<'_>, old: &[Vec<u8>], new: Vec<Vec<u8>>) {
-    for (index, entry) in old.iter().enumerate() {
-        if !holds(&new, index, entry) {
-            scratch.delete(entry.clone());
-        }
-    }
-    for (index, entry) in new.into_iter().enumerate() {
-        if !holds(old, index, &entry) {
-            scratch.put(entry, Vec::new());
-        }
+fn exchange<R: Record>(
+    scratch: &mut Scratch<'_>,
+    key: &R::Key,
+    mut old: Vec<Vec<u8>>,
+    mut new: Vec<Vec<u8>>,
+) {
+    new.retain(|entry| {
+        // Most often in its place, since records name theirs in order.
+        let known = old.iter().position(|known| known == entry);
+        known.map(|place| old.swap_remove(place)).is_none()
+    });
+    old.into_iter().for_each(|entry| scratch.delete(entry));
+    put_entries::<R>(scratch, key, new);
+}
+
+/// Puts in index entries.
+fn put_entries<R: Record>(scratch: &mut Scratch<'_>, key: &R::Key, entries: Vec<Vec<u8>>) {
+    let mut tag = None;
+    for entry in entries {
+        let value = if entry.starts_with(&OFFERS.prefix) {
+            codec::encode(tag.get_or_insert_with(|| R::tag(key, scratch)))
+        } else {
+            Vec::new()
+        };
+        scratch.put(entry, value);
     }
 }
 
@@ -526,32 +554,22 @@ pub(crate) fn relist<R: Record>(
     let new = new.map(|new| entries(new, key)).unwrap_or_default();
     let old = old.map(|old| entries(old, key)).unwrap_or_default();
     if R::LISTING == Listing::Always {
-        return exchange(scratch, &old, new);
+        return exchange::<R>(scratch, key, old, new);
     }
-    for entry in &old {
-        if !new.contains(entry) && is_there(scratch, entry) {
-            scratch.delete(entry.clone());
+    for entry in old {
+        if !new.contains(&entry) && is_there(scratch, &entry) {
+            scratch.delete(entry);
         }
     }
-    for entry in new {
-        if !is_there(scratch, &entry) {
-            scratch.put(entry, Vec::new());
-        }
-    }
-}
-
-/// Whether `entry` is among `entries`: most often at `index`, since records name theirs in order.
-fn holds(entries: &[Vec<u8>], index: usize, entry: &Vec<u8>) -> bool {
-    entries.get(index) == Some(entry) || entries.contains(entry)
+    let new = new.into_iter().filter(|entry| !is_there(scratch, entry)).collect();
+    put_entries::<R>(scratch, key, new);
 }
 
 /// Puts the index entries of every record of a kind into `scratch`.
 pub(crate) fn list_all<R: Record>(state: &dyn State, scratch: &mut Scratch<'_>) {
     for (key, record) in R::TABLE.scan(state, &(), None) {
         if record.is_listed(&key, state) {
-            for entry in entries(&record, &key) {
-                scratch.put(entry, Vec::new());
-            }
+            put_entries::<R>(scratch, &key, entries(&record, &key));
         }
     }
 }

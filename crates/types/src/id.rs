@@ -1,6 +1,6 @@
 //! Ids. All are 32 bytes and spelled as 64 hex digits; each kind has its own type.
 
-use crate::Hash;
+use crate::{Hash, HashDomain};
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
@@ -115,7 +115,8 @@ impl LeaseId {
     /// The id of the `index`-th lease that `order` is granted, counted over the order's life.
     #[must_use]
     pub fn derive(order: &OrderId, index: u32) -> Self {
-        Self(Hash::of("muster lease id v1", &[order.as_bytes(), &index.to_le_bytes()]))
+        static ID: HashDomain = HashDomain::new("muster lease id v1");
+        Self(ID.hash(&[order.as_bytes(), &index.to_le_bytes()]))
     }
 }
 

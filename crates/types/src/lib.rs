@@ -19,7 +19,7 @@ mod time;
 mod tx;
 
 pub use batch::{Signing, verify_batch};
-pub use hash::Hash;
+pub use hash::{Hash, HashDomain};
 pub use id::{
     AccountId, DisputeId, EscrowId, HostId, JobId, LeaseId, OrderId, ParseIdError, ProposalId,
     UnbondingId,

@@ -5,10 +5,10 @@
 //! `root = H(count, top)`, and the root of nothing is [`Hash::ZERO`]. Nodes and root are hashed
 //! in domains of their own; leaves are hashes that their owner made in a domain of its own.
 
-use crate::Hash;
+use crate::{Hash, HashDomain};
 
-const NODE: &str = "muster merkle node v1";
-const ROOT: &str = "muster merkle root v1";
+static NODE: HashDomain = HashDomain::new("muster merkle node v1");
+static ROOT: HashDomain = HashDomain::new("muster merkle root v1");
 
 /// The root over `leaves`, in their order.
 #[must_use]
@@ -70,7 +70,7 @@ fn parents(level: &[Hash]) -> Vec<Hash> {
 }
 
 fn join(left: &Hash, right: &Hash) -> Hash {
-    Hash::of(NODE, &[left.as_bytes(), right.as_bytes()])
+    NODE.hash(&[left.as_bytes(), right.as_bytes()])
 }
 
 fn seal(count: usize, top: &Hash) -> Hash {
@@ -78,7 +78,7 @@ fn seal(count: usize, top: &Hash) -> Hash {
 }
 
 fn seal_u64(count: u64, top: &Hash) -> Hash {
-    Hash::of(ROOT, &[&count.to_le_bytes(), top.as_bytes()])
+    ROOT.hash(&[&count.to_le_bytes(), top.as_bytes()])
 }
 
 #[cfg(test)]

@@ -1,4 +1,6 @@
-use crate::{AccountId, Amount, Hash, KeyError, Millis, SecretKey, Signature, Signing, codec};
+use crate::{
+    AccountId, Amount, Hash, HashDomain, KeyError, Millis, SecretKey, Signature, Signing, codec,
+};
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -155,7 +157,8 @@ impl Encoded {
     /// The transaction's id.
     #[must_use]
     pub fn id(&self) -> TxId {
-        TxId(Hash::of("muster tx id v1", &[self.wire()]))
+        static ID: HashDomain = HashDomain::new("muster tx id v1");
+        TxId(ID.hash(&[self.wire()]))
     }
 }
 

@@ -1,13 +1,14 @@
 //! What a block's header says of its events.
 
 use super::Event;
-use muster_types::{Hash, codec, merkle};
+use muster_types::{Hash, HashDomain, codec, merkle};
 
 impl Event {
     /// The event's leaf under a block's event root.
     #[must_use]
     pub fn leaf(&self) -> Hash {
-        Hash::of("muster event v1", &[&codec::encode(self)])
+        static LEAF: HashDomain = HashDomain::new("muster event v1");
+        LEAF.hash(&[&codec::encode(self)])
     }
 }
 

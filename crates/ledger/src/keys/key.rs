@@ -1,9 +1,10 @@
 //! Parts of storage keys, and how they are written.
 
+use borsh::{BorshDeserialize, BorshSerialize};
 use muster_market::Level;
 use muster_types::{
-    AccountId, DisputeId, EscrowId, Hash, HostId, JobId, LeaseId, Millis, OrderId, ProposalId,
-    UnbondingId,
+    AccountId, DisputeId, EscrowId, Hash, HashDomain, HostId, JobId, LeaseId, Millis, OrderId,
+    ProposalId, UnbondingId,
 };
 
 /// A part of a storage key. Encodings sort as the values do.
@@ -161,6 +162,18 @@ impl Key for UnitPrice {
         let price = (1 << 56 | behind).checked_shr(56u32.checked_sub(shift)?)?;
         let lost = behind.checked_shl(shift).unwrap_or(0) & ((1 << 56) - 1);
         (lost == 0).then_some(Self(price))
+    }
+}
+
+/// Where a host stands, in short: what has another tag stands in another region.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct RegionTag([u8; 4]);
+
+impl RegionTag {
+    pub(crate) fn of(region: &str) -> Self {
+        static NAME: HashDomain = HashDomain::new("muster region v1");
+        let name = NAME.hash(&[region.as_bytes()]);
+        Self(name.0.first_chunk().copied().unwrap_or_default())
     }
 }
 

@@ -32,15 +32,17 @@ use super::{
 };
 use crate::{Reject, block::for_each, ctx::Ctx};
 use muster_market::{Progress, clear_on};
-use muster_types::{Hash, OrderId};
+use muster_types::{HashDomain, OrderId};
 use std::{cell::RefCell, cmp::Reverse};
+
+static LOT: HashDomain = HashDomain::new("muster clearing v2");
 
 pub(crate) fn run(ctx: &mut Ctx<'_>) {
     let mut orders = Vec::new();
     for id in wake::turns(ctx) {
         if let Some(order) = ctx.find::<Order>(&id) {
             let beacon = ctx.env.previous.beacon;
-            let lot = Hash::of("muster clearing v2", &[beacon.as_bytes(), order.escrow.as_bytes()]);
+            let lot = LOT.hash(&[beacon.as_bytes(), order.escrow.as_bytes()]);
             let young = order.escrow_height.saturating_add(2) > ctx.env.head.height;
             orders.push((Reverse(order.fee), young, lot, id));
         }

@@ -179,7 +179,7 @@ impl Books {
             fuel_per_s,
             rejectable_until: Millis::ZERO,
         };
-        ctx.store(&id, &lease);
+        keys::create(&mut ctx.scratch, &id, lease);
         ctx.emit(Event::LeaseGranted {
             lease: id,
             order: *order_id,

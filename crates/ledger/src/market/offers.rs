@@ -16,17 +16,19 @@ mod seen;
 pub(crate) use seen::Seen;
 
 use crate::{
-    Params, Scratch, State, auditor, bond,
-    keys::{self, OfferList, UnitPrice},
+    Params, Scratch, State, auditor,
+    bond::Bond,
+    keys::{self, OfferList, Record, RegionTag, UnitPrice},
     provider::{self, Host, HostSpec, Provider, ProviderStatus, risk},
 };
 use muster_market::{
     Book, Class, Cursor, HostView, Interruptible, Met, Offer, Prices, ProviderView, Query, Terms,
     capacity,
 };
-use muster_types::{AccountId, Amount, Hash, HostId, Rate, Resources};
+use muster_types::{AccountId, Amount, HashDomain, HostId, Rate, Resources};
 use std::{
     cell::{Cell, RefCell},
+    rc::Rc,
     sync::Arc,
 };
 
@@ -90,6 +92,14 @@ impl<'a> Offers<'a> {
         self.visits.get()
     }
 
+    /// A record. The block keeps it as it is, for who grants what was found.
+    fn record<R: Record>(&self, key: &R::Key) -> Option<R> {
+        match self.block {
+            Some(block) => keys::find(block, key).map(Rc::unwrap_or_clone),
+            None => R::TABLE.get(self.state, key),
+        }
+    }
+
     /// Whether a walk may look at one more host; notes that it does.
     fn visit(&self, place: seen::Place) -> bool {
         let mut visits = self.visits.get();
@@ -114,22 +124,19 @@ impl<'a> Offers<'a> {
         offer
     }
 
-    /// Whether a host takes orders, and stands in none of `regions`; told without reading it. Only
-    /// a host that this block wrote can be one that takes no orders yet.
-    fn is_elsewhere(&self, number: usize, regions: &[String]) -> bool {
-        let Some(block) = self.block.filter(|_| !regions.is_empty()) else { return false };
-        let mut seen = self.seen.borrow_mut();
-        let outside = |region: &String| !regions.contains(region);
-        seen.region(self, number).is_some_and(outside)
-            && seen.id(number).is_some_and(|id| !block.has_written(&keys::HOSTS.key(&id)))
+    /// Whether a host takes orders, and stands in none of `regions`, which are not empty; told
+    /// without reading it. Only a host that this block wrote can be one that takes no orders yet.
+    fn is_elsewhere(&self, (place, tag): &(seen::Place, RegionTag), regions: &[RegionTag]) -> bool {
+        let block = self.block.filter(|_| !regions.contains(tag));
+        block.is_some_and(|block| !block.has_written(&keys::HOSTS.key(&place.1)))
     }
 
-    /// The hosts of a walk: their places and numbers.
+    /// The hosts of a walk: their places and regions, and where in which front they are.
     fn merged<'b>(
         &'b self,
         query: &Query,
         after: Option<&Cursor>,
-    ) -> impl Iterator<Item = (seen::Place, usize)> + use<'a, 'b> {
+    ) -> impl Iterator<Item = (seen::Tagged, usize, usize)> + use<'a, 'b> {
         let class = class_key(&query.class);
         let after = after.map(|cursor| (unit_price(cursor.unit_price), cursor.host));
         let mut lists = Vec::new();
@@ -142,10 +149,7 @@ impl<'a> Offers<'a> {
             }
         }
         let merged = Merged { offers: self, lists };
-        merged.take_while(|(place, ..)| self.visit(*place)).map(|(place, front, at)| {
-            let number = self.seen.borrow_mut().number_at(front, at, place.1);
-            (place, number)
-        })
+        merged.take_while(|((place, _), ..)| self.visit(*place))
     }
 }
 
@@ -153,7 +157,7 @@ impl<'a> Offers<'a> {
 struct List {
     front: usize,
     at: usize,
-    next: seen::Place,
+    next: seen::Tagged,
 }
 
 /// Several lists in one, by (unit price, host): the hosts' places, and where in which front.
@@ -163,11 +167,11 @@ struct Merged<'a> {
 }
 
 impl Iterator for Merged<'_> {
-    type Item = (seen::Place, usize, usize);
+    type Item = (seen::Tagged, usize, usize);
 
     fn next(&mut self) -> Option<Self::Item> {
         let lists = self.lists.iter_mut().enumerate();
-        let (number, first) = lists.min_by_key(|(_, list)| list.next)?;
+        let (number, first) = lists.min_by(|(_, one), (_, next)| one.next.0.cmp(&next.next.0))?;
         let entry = (first.next, first.front, first.at);
         first.at = first.at.saturating_add(1);
         let Offers { seen, state, .. } = self.offers;
@@ -185,7 +189,11 @@ impl Book for Offers<'_> {
         query: &Query,
         after: Option<&Cursor>,
     ) -> Box<dyn Iterator<Item = Arc<HostView>> + 'a> {
-        Box::new(self.merged(query, after).filter_map(|(_, number)| self.show(number)).map(exact))
+        let shown = self.merged(query, after).filter_map(|(((_, host), _), front, place)| {
+            let number = self.seen.borrow_mut().number_at(front, place, host);
+            self.show(number)
+        });
+        Box::new(shown.map(exact))
     }
 
     fn meet<'a>(
@@ -194,12 +202,13 @@ impl Book for Offers<'_> {
         after: Option<&Cursor>,
         terms: &Terms,
     ) -> Box<dyn Iterator<Item = Met> + 'a> {
-        let regions = terms.regions.clone();
-        Box::new(self.merged(query, after).filter_map(move |(place, number)| {
-            let at = cursor(place);
-            if self.is_elsewhere(number, &regions) {
+        let regions: Vec<_> = terms.regions.iter().map(|region| RegionTag::of(region)).collect();
+        Box::new(self.merged(query, after).filter_map(move |(tagged, front, place)| {
+            let at = cursor(tagged.0);
+            if !regions.is_empty() && self.is_elsewhere(&tagged, &regions) {
                 return Some(Met { at, offer: None });
             }
+            let number = self.seen.borrow_mut().number_at(front, place, at.host);
             self.show(number).map(|offer| Met { at, offer: Some(offer) })
         }))
     }
@@ -224,6 +233,7 @@ pub(crate) fn provider_view(
     state: &dyn State,
     id: &AccountId,
     provider: Provider,
+    bond: &Bond,
     params: &Params,
 ) -> ProviderView {
     ProviderView {
@@ -232,7 +242,7 @@ pub(crate) fn provider_view(
         jurisdiction: provider.profile.jurisdiction,
         attributes: provider.profile.attributes,
         signed: auditor::signed(state, id),
-        bond_free: bond::free(state, id),
+        bond_free: bond.free(),
         risk_bps: risk::premium_bps(&provider.conduct, params),
     }
 }
@@ -260,7 +270,8 @@ pub(super) fn one(state: &dyn State, params: &Params, id: HostId) -> Option<Host
         return None;
     }
     let host = keys::HOSTS.get(state, &id)?;
-    let provider = provider_view(state, &id.provider, provider, params);
+    let bond = keys::BONDS.get(state, &id.provider).unwrap_or_default();
+    let provider = provider_view(state, &id.provider, provider, &bond, params);
     host_view(id, host, Arc::new(provider))
 }
 
@@ -339,8 +350,8 @@ fn class_key(class: &Class) -> [u8; 8] {
         Class::Cpu => [0; 8],
         Class::AnyGpu => [u8::MAX; 8],
         Class::Gpu { vendor, model } => {
-            let parts: [&[u8]; 2] = [vendor.as_bytes(), model.as_bytes()];
-            let name = Hash::of("muster host class v2", &parts);
+            static NAME: HashDomain = HashDomain::new("muster host class v2");
+            let name = NAME.hash(&[vendor.as_bytes(), model.as_bytes()]);
             name.0.first_chunk().copied().unwrap_or_default()
         }
     }

@@ -137,7 +137,8 @@ impl<'a> Reader<'a> {
         let (state, params) = (self.state, &self.params);
         let read = || {
             let provider = keys::PROVIDERS.get(state, id)?;
-            Some(Arc::new(provider_view(state, id, provider, params)))
+            let bond = keys::BONDS.get(state, id).unwrap_or_default();
+            Some(Arc::new(provider_view(state, id, provider, &bond, params)))
         };
         self.providers.entry(*id).or_insert_with(read).clone()
     }

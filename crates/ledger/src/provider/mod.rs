@@ -34,7 +34,7 @@ use crate::{
     action::ProviderProfile,
     bond::Bond,
     ctx::Ctx,
-    keys::{self, Record, Table},
+    keys::{self, Record, RegionTag, Table},
     market::{offer_entries, wake},
     state::{Scratch, State},
 };
@@ -215,16 +215,19 @@ impl Record for Provider {
     const KIND: &'static str = "provider";
     const TABLE: Table<AccountId, Self> = keys::PROVIDERS;
 
-    /// A provider that begins or ceases to be active lists or unlists its hosts.
+    /// A provider that begins or ceases to be active lists or unlists its hosts; one that moves
+    /// lists them anew.
     fn stored(key: &AccountId, old: Option<&Self>, new: &Self, scratch: &mut Scratch<'_>) {
         wake::provider_stored(key, old, new, scratch);
         let active = |provider: &Self| provider.status == ProviderStatus::Active;
-        if old.is_some_and(active) == active(new) {
+        let moved = old.is_some_and(|old| old.profile.region != new.profile.region);
+        if old.is_some_and(active) == active(new) && !(moved && active(new)) {
             return;
         }
         let hosts: Vec<_> = keys::HOSTS.scan(scratch, key, None).collect();
         for (id, host) in hosts {
-            keys::relist(scratch, &id, Some(&host), Some(&host));
+            keys::relist(scratch, &id, Some(&host), None);
+            keys::relist(scratch, &id, None, Some(&host));
         }
     }
 }
@@ -236,6 +239,11 @@ impl Record for Host {
 
     fn entries(&self, key: &HostId, emit: &mut dyn FnMut(Vec<u8>)) {
         offer_entries(key, self, emit);
+    }
+
+    fn tag(key: &HostId, scratch: &Scratch<'_>) -> RegionTag {
+        let provider = keys::find::<Provider>(scratch, &key.provider);
+        provider.map(|provider| RegionTag::of(&provider.profile.region)).unwrap_or_default()
     }
 
     /// While the offer stands and its provider is active.

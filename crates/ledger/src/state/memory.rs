@@ -1,10 +1,7 @@
 //! State in memory.
 
-use super::{
-    Changes, State,
-    key::{AsKey, Probe, StateKey},
-};
-use std::{collections::BTreeMap, fmt, ops::Bound};
+use super::{Changes, State, key::StateKey};
+use std::{collections::BTreeMap, fmt};
 
 /// State in memory: tests, simulations, and the resident copy of a node.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -16,24 +13,19 @@ impl MemoryState {
         for (key, value) in changes.0 {
             match value {
                 Some(value) => self.insert(key, value),
-                None => self.remove(&key),
+                None => self.0.remove(&key.into()),
             };
         }
     }
 
     /// Sets one entry; gives what was there.
     pub fn insert(&mut self, key: Vec<u8>, value: Vec<u8>) -> Option<Vec<u8>> {
-        let probe: &dyn AsKey = &Probe::new(&key);
-        match self.0.get_mut(probe) {
-            Some(place) => Some(std::mem::replace(place, value)),
-            None => self.0.insert(key.into(), value),
-        }
+        self.0.insert(key.into(), value)
     }
 
     /// Removes one entry; gives what was there.
     pub fn remove(&mut self, key: &[u8]) -> Option<Vec<u8>> {
-        let probe: &dyn AsKey = &Probe::new(key);
-        self.0.remove(probe)
+        self.0.remove(&key.into())
     }
 
     /// All entries, in key order.
@@ -68,13 +60,11 @@ impl fmt::Debug for MemoryState {
 
 impl State for MemoryState {
     fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
-        let probe: &dyn AsKey = &Probe::new(key);
-        self.0.get(probe).cloned()
+        self.0.get(&key.into()).cloned()
     }
 
     fn read(&self, key: &[u8], reader: &mut dyn FnMut(Option<&[u8]>)) {
-        let probe: &dyn AsKey = &Probe::new(key);
-        reader(self.0.get(probe).map(Vec::as_slice));
+        reader(self.0.get(&key.into()).map(Vec::as_slice));
     }
 
     fn range<'a>(
@@ -85,9 +75,7 @@ impl State for MemoryState {
         if start >= end {
             return Box::new(std::iter::empty());
         }
-        let (start, end) = (Probe::new(start), Probe::new(end));
-        let (start, end): (&dyn AsKey, &dyn AsKey) = (&start, &end);
-        let entries = self.0.range::<dyn AsKey, _>((Bound::Included(start), Bound::Excluded(end)));
+        let entries = self.0.range(StateKey::from(start)..StateKey::from(end));
         Box::new(entries.map(|(key, value)| (key.bytes().to_vec(), value.clone())))
     }
 }

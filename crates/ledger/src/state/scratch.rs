@@ -6,10 +6,7 @@
 //! that is refused is undone out of a log of what it overwrote, so that one that applies, which is
 //! nearly every one, costs next to nothing for having been able to fail.
 
-use super::{
-    Changes, State,
-    key::{AsKey, Probe, StateKey},
-};
+use super::{Changes, State, key::StateKey};
 use borsh::{BorshDeserialize, BorshSerialize};
 use muster_types::codec;
 use std::{
@@ -93,8 +90,7 @@ pub(crate) struct Slots {
 
 impl Slots {
     fn place(&self, key: &[u8]) -> Option<usize> {
-        let probe: &dyn AsKey = &Probe::new(key);
-        self.places.get(probe).copied()
+        self.places.get(&key.into()).copied()
     }
 
     fn value(&self, key: &[u8]) -> &Value {
@@ -102,15 +98,11 @@ impl Slots {
         slot.map_or(&Value::Base, |slot| &slot.value)
     }
 
-    fn add(&mut self, key: Vec<u8>, slot: Slot) {
-        self.places.insert(key.into(), self.slots.len());
-        self.slots.push(slot);
-    }
-
     fn set(&mut self, key: Vec<u8>, value: Value) {
-        let place = self.place(&key).unwrap_or_else(|| {
-            self.add(key, Slot::default());
-            self.slots.len().saturating_sub(1)
+        let slots = &mut self.slots;
+        let place = *self.places.entry(key.into()).or_insert_with(|| {
+            slots.push(Slot::default());
+            slots.len().saturating_sub(1)
         });
         let Some(slot) = self.slots.get_mut(place) else { return };
         let old = std::mem::replace(&mut slot.value, value);
@@ -121,8 +113,8 @@ impl Slots {
     }
 
     /// The first thing written with a key in these bounds, what was undone left out.
-    fn first(&self, start: Bound<&dyn AsKey>, end: &dyn AsKey) -> Option<(&StateKey, &Value)> {
-        self.places.range::<dyn AsKey, _>((start, Bound::Excluded(end))).find_map(|(key, place)| {
+    fn first(&self, start: Bound<&StateKey>, end: &StateKey) -> Option<(&StateKey, &Value)> {
+        self.places.range::<StateKey, _>((start, Bound::Excluded(end))).find_map(|(key, place)| {
             let slot = self.slots.get(*place)?;
             slot.changed.then_some((key, &slot.value))
         })
@@ -167,11 +159,13 @@ impl<'a> Scratch<'a> {
         key: &[u8],
         decode: impl Fn(&[u8]) -> V,
     ) -> Option<Rc<V>> {
-        let mut slots = self.slots.borrow_mut();
-        let place = slots.place(key);
-        let slot = place.and_then(|place| slots.slots.get_mut(place));
-        let value = slot.as_ref().map_or(&Value::Base, |slot| &slot.value);
-        if let Value::Record(record) = value {
+        let slots = &mut *self.slots.borrow_mut();
+        let place = *slots.places.entry(key.into()).or_insert_with(|| {
+            slots.slots.push(Slot::default());
+            slots.slots.len().saturating_sub(1)
+        });
+        let slot = slots.slots.get_mut(place)?;
+        if let Value::Record(record) = &slot.value {
             let record: Rc<dyn Any> = record.clone();
             if let Ok(record) = record.downcast() {
                 return Some(record);
@@ -179,14 +173,10 @@ impl<'a> Scratch<'a> {
         }
         let mut found = None;
         let mut reader = |bytes: Option<&[u8]>| found = bytes.map(|bytes| Rc::new(decode(bytes)));
-        if !value.read(&mut reader) {
+        if !slot.value.read(&mut reader) {
             self.base.read(key, &mut reader);
         }
-        let known = found.clone().map_or(Value::Absent, |record| Value::Record(record));
-        match slot {
-            Some(slot) => slot.value = known,
-            None => slots.add(key.to_vec(), Slot { value: known, changed: false }),
-        }
+        slot.value = found.clone().map_or(Value::Absent, |record| Value::Record(record));
         found
     }
 
@@ -270,7 +260,7 @@ impl State for Scratch<'_> {
         if start >= end {
             return Box::new(std::iter::empty());
         }
-        let (from, end_key) = (start.to_vec().into(), end.to_vec().into());
+        let (from, end_key) = (start.into(), end.into());
         let over = Written { slots: &self.slots, from, given: false, end: end_key };
         Box::new(Merged { over: over.peekable(), base: self.base.range(start, end).peekable() })
     }
@@ -292,8 +282,7 @@ impl Iterator for Written<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let slots = self.slots.borrow();
-        let from: &dyn AsKey = &self.from;
-        let from = if self.given { Bound::Excluded(from) } else { Bound::Included(from) };
+        let from = if self.given { Bound::Excluded } else { Bound::Included }(&self.from);
         let (key, value) = slots.first(from, &self.end)?;
         let mut bytes = None;
         value.read(&mut |value| bytes = value.map(<[u8]>::to_vec));

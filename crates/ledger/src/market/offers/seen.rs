@@ -3,7 +3,8 @@
 use super::{Offers, host_view, listings, provider_view};
 use crate::{
     State,
-    keys::{self, OfferList, UnitPrice},
+    bond::Bond,
+    keys::{self, OfferList, RegionTag, UnitPrice},
     market::grant::Granted,
     provider::{Host, Provider},
 };
@@ -40,52 +41,38 @@ enum SeenProvider {
     Unread,
     /// It is not there.
     Nobody,
-    Record(Box<Provider>),
     /// With what is free of its bond, which the view may not know.
     View(Arc<ProviderView>, Amount),
 }
 
 impl SeenProvider {
-    fn read(&mut self, state: &dyn State, id: &AccountId) {
-        if let Self::Unread = self {
-            let record = keys::PROVIDERS.get(state, id);
-            *self = record.map_or(Self::Nobody, |record| Self::Record(Box::new(record)));
-        }
-    }
-
-    fn region(&mut self, state: &dyn State, id: &AccountId) -> Option<&String> {
-        self.read(state, id);
-        match self {
-            Self::Unread | Self::Nobody => None,
-            Self::Record(record) => Some(&record.profile.region),
-            Self::View(view, _) => Some(&view.region),
-        }
-    }
-
     fn view(
         &mut self,
         offers: &Offers<'_>,
         id: &AccountId,
     ) -> Option<(&Arc<ProviderView>, Amount)> {
-        self.read(offers.state, id);
-        if let Self::Record(_) = self
-            && let Self::Record(record) = std::mem::take(self)
-        {
-            let view = provider_view(offers.state, id, *record, offers.params);
-            let bond_free = view.bond_free;
-            *self = Self::View(Arc::new(view), bond_free);
+        if let Self::Unread = self {
+            let record = offers.record::<Provider>(id);
+            *self = record.map_or(Self::Nobody, |record| {
+                let bond = offers.record::<Bond>(id).unwrap_or_default();
+                let view = provider_view(offers.state, id, record, &bond, offers.params);
+                let bond_free = view.bond_free;
+                Self::View(Arc::new(view), bond_free)
+            });
         }
         if let Self::View(view, bond_free) = self { Some((view, *bond_free)) } else { None }
     }
 }
 
 pub(super) type Place = (UnitPrice, HostId);
+/// A place with where the host stands.
+pub(super) type Tagged = (Place, RegionTag);
 
 /// The first part of a list, in order; each host by its place in [`Seen::hosts`], if it has one.
 #[derive(Debug)]
 struct Front {
     list: OfferList,
-    entries: Vec<(Place, Option<usize>)>,
+    entries: Vec<(Tagged, Option<usize>)>,
     /// How far the list was read; `None` at first.
     read: Option<Place>,
     /// Whether that is the whole of it.
@@ -128,6 +115,7 @@ impl Seen {
             *self = Self::default();
             return;
         };
+        let tag = RegionTag::of(&provider.region);
         let new = host_view(id, host, Arc::clone(provider)).map(Arc::new);
         known.view.clone_from(&new);
         let listed =
@@ -155,7 +143,7 @@ impl Seen {
             if let Some(front) = front.filter(|front| front.whole || Some(place) <= front.read)
                 && let Err(at) = front.find(&place)
             {
-                front.entries.insert(at, (place, Some(number)));
+                front.entries.insert(at, ((place, tag), Some(number)));
             }
         }
     }
@@ -174,7 +162,7 @@ impl Seen {
             let mut list = OfferList { class, kind, level: Level { main: 0, beside: 0 } };
             let first = HostId { provider: AccountId::default(), index: 0 };
             // From each list to the first entry after it.
-            while let Some(((found, ..), ())) =
+            while let Some(((found, ..), _)) =
                 keys::OFFERS.scan_from(state, &(), Some(&(list, UnitPrice::ZERO, first))).next()
             {
                 if (found.class, found.kind) != (class, kind) {
@@ -220,18 +208,6 @@ impl Seen {
         number
     }
 
-    /// The host with a number.
-    pub(super) fn id(&self, number: usize) -> Option<HostId> {
-        self.hosts.get(number).map(|known| known.id)
-    }
-
-    /// Where a host's provider is; for a host that may take orders.
-    pub(super) fn region(&mut self, offers: &Offers<'_>, number: usize) -> Option<&String> {
-        let known =
-            self.hosts.get(number).filter(|known| !known.is_read || known.view.is_some())?;
-        self.providers.get_mut(known.provider)?.region(offers.state, &known.id.provider)
-    }
-
     /// The host with a number, as it is now; `None` where it takes no orders.
     pub(super) fn host(&mut self, offers: &Offers<'_>, number: usize) -> Option<Offer> {
         let known = self.hosts.get_mut(number)?;
@@ -247,7 +223,7 @@ impl Seen {
                 known.view = Some(Arc::new(HostView { provider, ..HostView::clone(view) }));
             }
             None => {
-                let host: Option<Host> = keys::HOSTS.get(offers.state, &known.id);
+                let host = offers.record::<Host>(&known.id);
                 let host = host.filter(|host| host.offered_at_height < offers.height);
                 known.is_read = true;
                 known.view = host
@@ -259,10 +235,10 @@ impl Seen {
     }
 
     /// A list's entry, by its place in the list: as much of the list as that takes is read.
-    pub(super) fn entry(&mut self, state: &dyn State, front: usize, at: usize) -> Option<Place> {
+    pub(super) fn entry(&mut self, state: &dyn State, front: usize, at: usize) -> Option<Tagged> {
         let known = self.fronts.get_mut(front)?;
-        if let Some((place, _)) = known.entries.get(at) {
-            return Some(*place);
+        if let Some((tagged, _)) = known.entries.get(at) {
+            return Some(*tagged);
         }
         if known.whole {
             return None;
@@ -271,11 +247,11 @@ impl Seen {
         let size = known.entries.len().clamp(FIRST, MOST);
         let before = known.entries.len();
         let more = keys::OFFERS.scan(state, &known.list, after.as_ref()).take(size);
-        known.entries.extend(more.map(|((_, price, host), ())| ((price, host), None)));
+        known.entries.extend(more.map(|((_, price, host), tag)| (((price, host), tag), None)));
         let more = known.entries.get(before..).unwrap_or_default();
         known.whole = more.len() < size;
-        known.read = more.last().map(|(place, _)| *place).or(known.read);
-        known.entries.get(at).map(|(place, _)| *place)
+        known.read = more.last().map(|((place, _), _)| *place).or(known.read);
+        known.entries.get(at).map(|(tagged, _)| *tagged)
     }
 
     /// The place in a list of its first entry after `after`.
@@ -313,6 +289,6 @@ impl Front {
     }
 
     fn find(&self, place: &Place) -> Result<usize, usize> {
-        self.entries.binary_search_by_key(place, |(place, _)| *place)
+        self.entries.binary_search_by(|((known, _), _)| known.cmp(place))
     }
 }

@@ -68,6 +68,9 @@ impl Seen {
                 Event::OrderEnded { status, .. } => self.end(format!("Order{status:?}")),
                 Event::OrderReopened { .. } => self.end("Reopened".into()),
                 Event::OrderPicking { .. } => self.end("Picking".into()),
+                Event::BeaconKeyChanged { key } => {
+                    self.end(key.map_or("NoBeaconKey", |_| "BeaconKey").into());
+                }
                 _ => {}
             }
         }
@@ -145,7 +148,7 @@ fn first_word(of: &impl std::fmt::Debug) -> String {
 }
 
 /// What has to happen in a long test.
-const ENDS: [&str; 55] = [
+const ENDS: [&str; 57] = [
     "TenantClosed",
     "OutOfFunds",
     "ProviderNotReady",
@@ -201,6 +204,8 @@ const ENDS: [&str; 55] = [
     "MissedTurns",
     "Equivocated",
     "SeveralSeats",
+    "BeaconKey",
+    "NoBeaconKey",
 ];
 
 struct Run {
@@ -349,7 +354,7 @@ impl Run {
             now: Millis(self.model.now + step),
             beacon: Hash(std::array::from_fn(|_| u8::try_from(self.below(256)).unwrap())),
             beacon_round: self.model.height + 1,
-            beacon_key: None,
+            beacon_key: self.beacon_key(),
             proposer: drive_stake::proposer(&mut self.random, &self.model),
             views: self.views(),
         };
@@ -481,7 +486,7 @@ impl Run {
     }
 
     fn act(&mut self) -> Option<(AccountId, Action)> {
-        let (rightful, action) = match self.below(43) {
+        let (rightful, action) = match self.below(45) {
             0..=7 => self.as_tenant()?,
             8..=15 => self.as_provider()?,
             16 => {
@@ -496,6 +501,7 @@ impl Run {
             33 => self.as_owner()?,
             34 => self.on_what_has_left()?,
             35 | 36 => self.as_voter()?,
+            37 | 38 => self.as_dealer()?,
             _ => drive_stake::act(&mut self.random, &self.model)?,
         };
         Some((if self.chance(8) { self.anybody() } else { rightful }, action))
@@ -503,7 +509,7 @@ impl Run {
 }
 
 /// How many kinds of actions are tried: all.
-const KINDS: usize = 55;
+const KINDS: usize = 56;
 
 /// From so many actions on, everything in [`ENDS`] happens.
 const LONG: u64 = 100_000;

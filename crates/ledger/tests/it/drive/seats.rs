@@ -82,6 +82,37 @@ impl Run {
         Some((who, Action::SeatsSet { seats }))
     }
 
+    /// The epoch whose key signs: mostly the same for long, now and then this one's or none. The
+    /// ledger takes whatever the node says.
+    pub(super) fn beacon_key(&mut self) -> Option<u64> {
+        let (now, key) = (self.model.committee.epoch, self.model.beacon_keys.key);
+        match self.below(40) {
+            0 => None,
+            1..=3 => Some(now),
+            4 => Some(self.below(now + 2)),
+            _ => key,
+        }
+    }
+
+    /// Who deals for the beacon's key: mostly a key that votes, and in this epoch.
+    pub(super) fn as_dealer(&mut self) -> Option<(AccountId, Action)> {
+        let voting: Vec<_> = self.model.committee.seats.iter().map(|(key, _)| *key).collect();
+        let key = match self.below(12) {
+            0 => self.anybody(),
+            1 => self.pick(&self.seat_keys.clone())?.account(),
+            _ => self.pick(&voting)?,
+        };
+        let now = self.model.committee.epoch;
+        let epoch = if self.chance(6) { self.below(now + 2) } else { now };
+        let length = match self.below(60) {
+            0 => 0,
+            1 => 16 * 1024 + self.below(2),
+            _ => 1 + self.below(40),
+        };
+        let log = (0..length).map(|_| u8::try_from(self.below(256)).unwrap()).collect();
+        Some((key, Action::BeaconDeal { epoch, log }))
+    }
+
     /// Whom evidence is about, and of which epoch.
     fn accused(&mut self) -> Option<(AccountId, u64)> {
         let committee = self.model.committee.clone();

@@ -87,8 +87,7 @@ impl Model {
             }
             Action::SeatsSet { seats } => self.seats_set(who, seats),
             Action::EquivocationReport { evidence } => self.equivocation_report(evidence),
-            // Not driven: its deals are the node's.
-            Action::BeaconDeal { .. } => Err(super::Refused),
+            Action::BeaconDeal { epoch, log } => self.beacon_deal(who, *epoch, log),
         }
     }
 }

@@ -21,7 +21,7 @@ const FORGOTTEN: usize = 4;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Committee {
-    epoch_blocks: u64,
+    pub(crate) epoch_blocks: u64,
     pub(crate) epoch: u64,
     /// Whether each view of this epoch gave a block, from view 1 on.
     pub(crate) views: Vec<bool>,

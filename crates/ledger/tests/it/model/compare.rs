@@ -36,6 +36,7 @@ impl Model {
     pub(crate) fn agrees_with(&self, state: &dyn State) -> Same {
         self.compare_stakes(state)?;
         self.compare_committee(state)?;
+        self.compare_beacon(state)?;
         self.compare_votes(state)?;
         self.compare_accounts(state)?;
         self.compare_bonds(state)?;

@@ -27,6 +27,7 @@ impl Model {
         // What is voted now counts from the next block on.
         let params = self.params.clone();
         self.votes_due();
+        self.beacon_due();
         self.epoch_due(&params);
         self.note_final();
         self.leave(params.retention_ms.0);

@@ -7,6 +7,7 @@
 
 mod act;
 mod authority;
+mod beacon;
 mod bid;
 mod bond;
 mod challenge;
@@ -354,6 +355,7 @@ pub(crate) struct Model {
     pub(crate) proposer: AccountId,
     pub(crate) validators: Vec<AccountId>,
     pub(crate) committee: Committee,
+    pub(crate) beacon_keys: beacon::Beacon,
     pub(crate) people: List<Person>,
     pub(crate) providers: List<Provider>,
     pub(crate) bonds: List<Bond>,
@@ -399,6 +401,7 @@ impl Model {
             proposer: AccountId::default(),
             validators: genesis.validators.clone(),
             committee: Committee::new(genesis),
+            beacon_keys: beacon::Beacon::default(),
             people,
             providers: List::default(),
             bonds: List::default(),
@@ -433,6 +436,7 @@ impl Model {
         self.previous_beacon = self.beacon;
         self.beacon = context.beacon;
         self.proposer = context.proposer;
+        self.beacon_keys.key = context.beacon_key;
         self.views_begin(context.views);
     }
 
