@@ -7,7 +7,7 @@ use muster_node::light::{Prover, Trust};
 use muster_types::Hash;
 
 fuzz_target!(|bytes: &[u8]| {
-    let Ok(receipt) = serde_json::from_slice::<Receipt>(bytes) else { return };
+    let Ok(receipt) = Receipt::read(bytes) else { return };
     let _ = check(&receipt, |_| Ok(Hash::ZERO));
     let Ok(prover) = Prover::new(receipt.chain, &receipt.trail, Trust::own_word()) else { return };
     let _ = check(&receipt, |block| prover.prove(block).map_err(|error| error.to_string()));

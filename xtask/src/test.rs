@@ -11,7 +11,7 @@ use crate::{guests, shell};
 /// xtask is tested by itself: built together with the rest, the features that its dependencies
 /// switch on would make cargo compile most of the graph twice, once for the tests and once for
 /// `cargo run -p muster-cli`. The simulator is, too: it plants faults in the node, which no other
-/// test should run with. The cli is named beside it only for the features of what both use.
+/// test should run with. The cli is beside it for `muster sim`.
 pub(crate) fn run() -> Result<()> {
     let start = Instant::now();
     guests::run("release")?;
@@ -20,7 +20,7 @@ pub(crate) fn run() -> Result<()> {
     let apart = ["--exclude", "xtask", "--exclude", "muster-sim"];
     shell::stream(shell::cargo().args(["test", "--locked", "--workspace"]).args(apart))?;
     let simulator = ["--package", "muster-sim", "--package", "muster-cli"];
-    let targets = ["--test", "simulation"];
+    let targets = ["--features", "muster-cli/sim", "--test", "simulation"];
     shell::stream(shell::cargo().args(["test", "--locked"]).args(simulator).args(targets))?;
     println!("tests passed in {} s", start.elapsed().as_secs());
     Ok(())

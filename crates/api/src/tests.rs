@@ -2,21 +2,15 @@
 
 use crate::{
     provider::{Failure, MAX_MESSAGE_BYTES, Prepare, Request, Response, Run, TaskLimits},
-    receipt::{self, BlockProof, Manifest, Receipt, Trail},
-    views::{ApiError, BlockView, Explanation, Named, Status},
+    views::{ApiError, Status},
 };
 use muster_hostile::{Meter, bent_text, canonical};
 use muster_ledger::{
-    Event, Params,
+    Params,
     dispute::Claim,
-    escrow::{Deposit, Escrow, EscrowStatus},
-    event_root,
-    job::{Job, JobKind, JobSpec, TaskOutput, TaskRef, Verification},
+    job::{JobKind, TaskOutput, TaskRef},
 };
-use muster_market::Stop;
-use muster_types::{
-    AccountId, Amount, EscrowId, Hash, JobId, LeaseId, Millis, Rate, SecretKey, codec,
-};
+use muster_types::{Hash, JobId, LeaseId, Millis, SecretKey, codec};
 use std::collections::BTreeMap;
 
 #[global_allocator]
@@ -88,117 +82,6 @@ fn an_answer_has_one_encoding_and_a_bent_claim_no_signature() {
         Some(codec::encode(&response))
     });
     assert!(taken > 1_000, "{taken}");
-}
-
-fn quote() -> Explanation {
-    Explanation {
-        hosts: 3,
-        matched: 2,
-        would_grant: 1,
-        rates: vec![Rate::MAX],
-        price_per_hour: Rate::MAX,
-        cheapest: None,
-        visited: 2,
-        stopped: Stop::Exhausted,
-        excluded: Vec::new(),
-        shortfall: None,
-    }
-}
-
-/// A receipt that is well-formed, and holds as far as its blocks are believed.
-fn good_receipt() -> Receipt {
-    let id = |byte| Hash([byte; 32]);
-    let (tenant, escrow) = (AccountId(id(9)), EscrowId(id(10)));
-    let manifest = Manifest {
-        salt: id(11),
-        module: id(3),
-        data: BTreeMap::from([("model".to_owned(), id(12))]),
-    };
-    let spec = JobSpec {
-        escrow,
-        kind: JobKind::Batch,
-        tasks: 0,
-        manifest: manifest.commitment(),
-        verification: Verification::Replicate { sample_bps: 500 },
-        fuel_max: 1_000,
-        metered: false,
-        chain: None,
-    };
-    let job = Job { tenant, spec, closed: true, open_orders: 0, open_leases: 0, final_at: None };
-    let amount = Amount::from_units(1);
-    let record = Escrow {
-        owner: tenant,
-        status: EscrowStatus::Closed,
-        deposits: vec![Deposit { depositor: tenant, amount, left: Amount::ZERO, refunded: amount }],
-        deposited: amount,
-        balance: Amount::ZERO,
-        withheld: Amount::ZERO,
-        paid: Amount::ZERO,
-        refunded: amount,
-        compensated: Amount::ZERO,
-        open_orders: 0,
-        open_leases: 0,
-        open_rate: Rate::ZERO,
-        fees: Amount::ZERO,
-        final_at: Some(Millis(4)),
-    };
-    let zero = Amount::ZERO;
-    let events = vec![
-        Event::JobOpened { job: JobId(id(2)), tenant, escrow },
-        Event::EscrowClosed {
-            escrow,
-            owner: tenant,
-            deposited: amount,
-            paid: zero,
-            refunded: amount,
-            refunds: Vec::new(),
-            compensated: zero,
-            fees: zero,
-        },
-    ];
-    let block = BlockView {
-        height: 3,
-        epoch: 0,
-        now: Millis(5),
-        digest: id(13),
-        state_root: id(14),
-        event_root: event_root(&events),
-        transactions: Vec::new(),
-        events,
-        header: "00".repeat(8),
-        descendants: Vec::new(),
-        certificate: Some("00".to_owned()),
-    };
-    Receipt {
-        version: receipt::VERSION,
-        chain: CHAIN,
-        name: "test".to_owned(),
-        quote: quote(),
-        job: Named { id: JobId(id(2)), record: job },
-        escrow: Named { id: escrow, record },
-        leases: Vec::new(),
-        manifest,
-        results: Vec::new(),
-        trail: Trail { epoch: 0, validators: vec![key().account()], ends: Vec::new() },
-        blocks: vec![BlockProof::of(&block, |_| true).unwrap()],
-    }
-}
-
-#[test]
-fn a_receipt_from_anybody_is_refused_or_says_the_same() {
-    let good = good_receipt();
-    let events: Vec<_> = good.blocks[0].events.iter().map(|proof| proof.event.clone()).collect();
-    let root = event_root(&events);
-    let checked = receipt::check(&good, |_| Ok(root));
-    assert!(checked.is_ok(), "{checked:?}");
-    let text = serde_json::to_string(&good).unwrap();
-    let (mut read, mut refused) = (0, 0);
-    bent_text(&[&text], 20_000, |text| {
-        let Ok(receipt) = serde_json::from_str::<Receipt>(text) else { return };
-        read += 1;
-        refused += u32::from(receipt::check(&receipt, |_| Ok(root)).is_err());
-    });
-    assert!(read > 500 && refused > 200, "{refused} of {read} refused");
 }
 
 #[test]

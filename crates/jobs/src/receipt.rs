@@ -8,7 +8,7 @@ use muster_api::{
     views::{BlockView, EPOCHS_MAX, Event, Explanation},
 };
 use muster_ledger::dispute::Claim;
-use muster_types::{DisputeId, EscrowId, JobId, LeaseId, Millis, OrderId};
+use muster_types::{DisputeId, EscrowId, JobId, LeaseId, Millis, OrderId, Signature};
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
@@ -117,10 +117,12 @@ pub(crate) async fn write(
         results: facts.results,
         trail,
         blocks: blocks.collect(),
+        signature: Signature([0; 64]),
     };
-    let target = path.to_owned();
+    let (target, key) = (path.to_owned(), shared.ledger.wallet().key().clone());
     let written = tokio::task::spawn_blocking(move || {
-        let json = serde_json::to_vec_pretty(&receipt).map_err(std::io::Error::other);
+        let json = receipt.signed(&key).and_then(|receipt| serde_json::to_vec_pretty(&receipt));
+        let json = json.map_err(std::io::Error::other);
         files::write_atomic(&target, [json.map(Into::into)])
     });
     written.await.map_err(|_| JobError::Stopped)??;

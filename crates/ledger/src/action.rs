@@ -544,11 +544,25 @@ impl Action {
     }
 
     /// Whether a key of the committee owes it to the chain: signed by that key itself it costs
-    /// nothing, needs no account and uses no nonce. The rules take at most one from a key in an
-    /// epoch ([`crate::stake::beacon`]), so nothing can be done again by repeating it.
+    /// nothing, needs no account and uses no nonce. Keys that vote on blocks and do nothing else
+    /// have no money. The rules take each once, so nothing can be done again by repeating it:
+    ///
+    /// | duty | taken once for each |
+    /// |---|---|
+    /// | `BeaconDeal` | key and epoch |
+    /// | `EquivocationReport` | accused key and epoch, whoever reports it |
+    /// | `DisputeVote`, `StepVote` | key and open dispute, which somebody paid for |
+    ///
+    /// Signed by anybody else it is paid for like every other action.
     #[must_use]
     pub const fn is_duty(&self) -> bool {
-        matches!(self, Self::BeaconDeal { .. })
+        matches!(
+            self,
+            Self::BeaconDeal { .. }
+                | Self::EquivocationReport { .. }
+                | Self::DisputeVote { .. }
+                | Self::StepVote { .. }
+        )
     }
 
     /// Whether somebody loses by it not being in a block in time: the moves and votes of disputes,

@@ -25,7 +25,7 @@ use crate::{
     Event, Head, Params, Reject, Tx, account, apply, archive, bond,
     ctx::{Ctx, Effects, Env},
     event::event_root,
-    genesis::PROTOCOL,
+    genesis::{self, PROTOCOL, PROTOCOL_MIN},
     keys, limits, market,
     stake::{Views, beacon, committee},
     state::{Changes, Scratch, Slots, State},
@@ -68,8 +68,8 @@ pub enum BlockError {
     NoGenesis,
     /// The chain has gone over to other rules.
     #[error(
-        "the validators voted for protocol {found} and this program knows protocol {PROTOCOL}: \
-         install a release that knows {found} and start again; nothing is lost"
+        "the validators voted for protocol {found} and this program knows protocol {PROTOCOL_MIN} \
+         to {PROTOCOL}: install a release that knows {found} and start again; nothing is lost"
     )]
     Protocol {
         /// What the next block follows.
@@ -186,7 +186,7 @@ impl<'a> BlockBuilder<'a> {
     pub fn new(state: &'a dyn State, context: BlockContext) -> Result<Self, BlockError> {
         let head = keys::HEAD.get(state, &()).ok_or(BlockError::NoGenesis)?;
         let params: Params = keys::PARAMS.get(state, &()).ok_or(BlockError::NoGenesis)?;
-        if params.protocol != PROTOCOL {
+        if !genesis::knows(params.protocol) {
             return Err(BlockError::Protocol { found: params.protocol });
         }
         if context.now <= head.now {

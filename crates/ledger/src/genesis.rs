@@ -14,8 +14,17 @@ use muster_types::{AccountId, Amount, Asset, Hash, Millis, codec};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// The version of the rules that this crate implements. A chain with another one is not ours.
+/// The newest version of the rules that this crate implements; a new chain begins with it.
 pub const PROTOCOL: u32 = 1;
+/// The oldest version that it still implements. Raise it only for good: a chain whose past has
+/// older blocks can then not be executed from its genesis, nor its old receipts verified.
+pub const PROTOCOL_MIN: u32 = 1;
+
+/// Whether this crate implements a version of the rules.
+#[must_use]
+pub fn knows(protocol: u32) -> bool {
+    (PROTOCOL_MIN..=PROTOCOL).contains(&protocol)
+}
 
 /// What an account begins with.
 #[derive(
@@ -45,8 +54,7 @@ pub struct Genesis {
     pub name: String,
     /// The chain's first moment.
     pub time: Millis,
-    /// The version of the rules that the chain begins with: [`PROTOCOL`]. From then on
-    /// [`Params::protocol`] says.
+    /// The version of the rules that the chain begins with. From then on [`Params::protocol`] says.
     pub protocol: u32,
     /// Who makes blocks and judges disputes.
     pub validators: Vec<AccountId>,
@@ -75,11 +83,17 @@ const fn default_epoch_blocks() -> u64 {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GenesisError {
     /// For other rules.
-    #[error("genesis is for protocol {given}, this program speaks {PROTOCOL}: use its release")]
+    #[error(
+        "genesis is for protocol {given}, this program speaks {PROTOCOL_MIN} to {PROTOCOL}: use a \
+         release that speaks it"
+    )]
     Protocol {
         /// As given.
         given: u32,
     },
+    /// It says two things.
+    #[error("genesis `protocol` and `params.protocol` must be the same")]
+    Protocols,
     /// The name is empty or too long.
     #[error("genesis `name` must have 1 to {} bytes", limits::NETWORK_NAME_BYTES)]
     Name,
@@ -115,10 +129,11 @@ impl Genesis {
     /// # Errors
     /// [`GenesisError`], naming the field.
     pub fn check(&self) -> Result<(), GenesisError> {
-        for given in [self.protocol, self.params.protocol] {
-            if given != PROTOCOL {
-                return Err(GenesisError::Protocol { given });
-            }
+        if !knows(self.protocol) {
+            return Err(GenesisError::Protocol { given: self.protocol });
+        }
+        if self.params.protocol != self.protocol {
+            return Err(GenesisError::Protocols);
         }
         if self.name.is_empty() || self.name.len() > limits::NETWORK_NAME_BYTES {
             return Err(GenesisError::Name);

@@ -172,7 +172,9 @@ params! { |p|
     dispute_clock_ms: Millis = Millis(60_000), 1, 30 * DAY;
     /// The least own stake, `mst`, with which a validator's stake counts.
     validator_stake_min: Amount = Amount::from_units(1), 1, 1_000_000_000 * USD;
-    /// How long stake stays locked, and can be slashed, after it is taken back, in steady time.
+    /// How long stake stays locked, and can be slashed, after it is taken back, in steady time. A
+    /// vote only ever raises it: whoever trusts a genesis or a later block counts on what it was
+    /// then, and stake must not be free before.
     stake_unbonding_ms: Millis = Millis(1_209_600_000), p.windows_ms(), 365 * DAY;
     /// The most by which a commission rises at a time ...
     commission_step_bps: u32 = 100, 0, BPS;
@@ -308,6 +310,18 @@ impl Params {
             }
         }
         Ok(())
+    }
+
+    /// Checks the parameters that a vote makes of `before`: every bound, and that nothing is lowered
+    /// that others count on never to be.
+    ///
+    /// # Errors
+    /// The first one that is out of them.
+    pub fn check_change(&self, before: &Self) -> Result<(), ParamError> {
+        self.check()?;
+        let (name, value) = ("stake_unbonding_ms", self.stake_unbonding_ms.number());
+        let (min, max) = (before.stake_unbonding_ms.number(), 365 * DAY);
+        if value < min { Err(ParamError { name, value, min, max }) } else { Ok(()) }
     }
 
     /// The longest time from a lease's end to the last that can be taken for it: unbonding must

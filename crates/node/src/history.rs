@@ -14,6 +14,7 @@
 //! looks into the state first and here next misses nothing. Writing the same block again is
 //! harmless.
 
+use crate::files;
 use borsh::{BorshDeserialize, BorshSerialize};
 use muster_ledger::{Event, State, archive, event::Subject};
 use muster_types::{Amount, Hash, Millis, TxId, codec};
@@ -21,7 +22,13 @@ use redb::{
     Database, ReadOnlyTable, ReadTransaction, ReadableDatabase as _, TableDefinition,
     WriteTransaction,
 };
-use std::{cell::RefCell, path::Path, sync::Arc};
+use std::{
+    cell::RefCell,
+    fs::{self, File},
+    io::{self, Read as _},
+    path::Path,
+    sync::Arc,
+};
 use tokio::sync::broadcast;
 
 type Bytes = &'static [u8];
@@ -37,6 +44,9 @@ const MAX_RECORD_BYTES: usize = 256 * 1024 * 1024;
 
 /// The most memory that holds pages of the file.
 const CACHE_BYTES: usize = 64 * 1024 * 1024;
+
+/// How many bytes say that a file is a database.
+const MAGIC_BYTES: u64 = 9;
 
 /// How many blocks a slow listener may lag behind before it has to catch up from disk.
 const LIVE_BLOCKS: usize = 1024;
@@ -133,6 +143,25 @@ impl<E: Into<redb::Error>> From<E> for HistoryError {
     }
 }
 
+/// Whether a database was ever begun in a file. The magic number is what is written last of a new
+/// one: zeros in its place are one whose making was cut short, in which nothing was kept.
+fn is_begun(path: &Path) -> io::Result<bool> {
+    let mut magic = Vec::new();
+    match File::open(path) {
+        Ok(file) => file.take(MAGIC_BYTES).read_to_end(&mut magic)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    Ok(magic.iter().any(|byte| *byte != 0))
+}
+
+/// Keeps another process from making the same file at the same time, until it is dropped.
+fn lock(path: &Path) -> io::Result<File> {
+    let file = File::create(path.with_added_extension("lock"))?;
+    file.lock()?;
+    Ok(file)
+}
+
 /// The index. Clones share it.
 #[derive(Clone)]
 pub(crate) struct History {
@@ -141,11 +170,31 @@ pub(crate) struct History {
 }
 
 impl History {
-    /// Opens the index in the file `path`, or makes one.
+    /// Opens the index in the file `path`, or makes one: under another name, so that where a crash
+    /// comes in between, the next start makes it again.
     ///
     /// # Errors
     /// [`HistoryError::Database`], also where another process has it open.
     pub(crate) fn open(path: &Path) -> Result<Self, HistoryError> {
+        if !is_begun(path)? {
+            let _making = lock(path)?;
+            if !is_begun(path)? {
+                let beside = path.with_added_extension("new");
+                match fs::remove_file(&beside) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                        return Err(error.into());
+                    }
+                    Ok(()) | Err(_) => {}
+                }
+                let made = Self::open_as_is(&beside)?;
+                files::put(&beside, path)?;
+                return Ok(made);
+            }
+        }
+        Self::open_as_is(path)
+    }
+
+    fn open_as_is(path: &Path) -> Result<Self, HistoryError> {
         let database = Database::builder().set_cache_size(CACHE_BYTES).create(path)?;
         let history =
             Self { database: Arc::new(database), live: broadcast::channel(LIVE_BLOCKS).0 };

@@ -5,6 +5,7 @@
 //! put into a block.
 
 pub mod consensus;
+mod files;
 mod gossip;
 mod history;
 mod http;

@@ -1,11 +1,33 @@
 //! What waits to be put into a block.
 //!
 //! The pool is bounded in transactions, bytes, and transactions per lane, and holds at most one
-//! transaction per lane and nonce. A [`Lane`] is an account's own nonces, or those of a key or of
-//! members that sign for it, so that nobody crowds out an account by naming it. [`TxPool::take`]
-//! hands out candidates without removing them: a transaction leaves when it is final, rejected by
-//! the ledger, expired, or replaced by one with the same nonce and a higher fee, and its submitter
-//! is told which. The pool is memory only: after a restart it is empty.
+//! transaction per lane and nonce. A [`Lane`](muster_types::Lane) is an account's own nonces, or
+//! those of a key or of members that sign for it, so that nobody crowds out an account by naming
+//! it. [`TxPool::take`] hands out candidates without removing them. The pool is memory only: after a
+//! restart it is empty.
+//!
+//! # Admission
+//! What is taken is judged by the final state ([`muster_ledger::account::Admission`]: a few reads
+//! before any signature is checked), and again when a block becomes final that changes its account:
+//!
+//! | by the final state | it | in a full pool |
+//! |---|---|---|
+//! | no later block takes it: void, its nonce used, `max_fee` too low | is refused | |
+//! | it is a duty of a validator | goes first | makes room for itself |
+//! | its account can pay the fees of all of its transactions that wait | goes by `max_fee`, counted up to the balance | takes the place of what goes last, where that offers less |
+//! | the state refuses its envelope as it is | is *early*: goes last, hurries no block | is refused, and so it is where an eighth of the pool is early |
+//!
+//! So a client may have a whole window of nonces in flight, and more, up to
+//! [`PoolLimits::max_per_account`], where they are consecutive. What spends money that another
+//! transaction brings is early until that one is final, and in the order of a block it comes after
+//! it. Only admission is certain to be cheap: whether the *action* applies is found out by trying,
+//! when a block is built here, or on the final state once so many blocks have passed the transaction
+//! over ([`PATIENCE`]). What then does not apply is rejected, also where something still in flight
+//! would have made it apply.
+//!
+//! A transaction leaves when it is final, rejected, expired, replaced by one with the same nonce and
+//! a higher fee, or evicted: for another that offers more, or after [`WAIT_BLOCKS`]. Its submitter is
+//! told which.
 //!
 //! # Spreading
 //! A transaction that enters the network here, from a user or from a peer that does not vote, is
@@ -13,18 +35,31 @@
 //! since one of them may have been away. What comes from a validator is not passed on: validators
 //! know each other.
 
+mod waiting;
+
+use crate::consensus::HotState;
 use bytes::Bytes;
-use muster_ledger::{Reject, Tx};
-use muster_types::{Amount, Hash, KeyError, Lane, MAX_TX_BYTES, Millis, TxId};
+use muster_ledger::{
+    Reject, Tx,
+    account::{Admission, Standing},
+};
+use muster_types::{Amount, Encoded, Hash, KeyError, MAX_TX_BYTES, Millis, TxId};
 use std::{
-    cmp::Reverse,
-    collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque, btree_map::Entry as MapEntry},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    collections::BTreeSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
 };
 use tokio::sync::{Notify, oneshot};
+use waiting::{Arriving, Pool};
 
 /// How many submitters of one transaction are told what became of it.
 const MAX_WATCHERS: usize = 16;
+/// How many final blocks pass a transaction over before it is tried on the final state, and again
+/// before it is tried again.
+pub const PATIENCE: u64 = 4;
+/// How many final blocks a transaction waits for at most.
+pub const WAIT_BLOCKS: u64 = 4_096;
+/// How many transactions are tried on the final state with one block.
+const TRIES: usize = 128;
 
 /// How much the pool holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +110,10 @@ pub enum PoolReject {
         /// The most that one account may have.
         limit: usize,
     },
-    /// The pool is full.
+    /// The final state refuses it, for good or while there is no room for what is early.
+    #[error("the ledger refuses the transaction")]
+    Refused(#[source] Reject),
+    /// The pool is full of what offers as much.
     #[error("the node has too many transactions waiting: try again in a second")]
     Full,
     /// Too many ask about the same transaction.
@@ -89,9 +127,11 @@ impl PoolReject {
     pub const fn is_fault(&self) -> bool {
         match self {
             Self::TooLarge { .. } | Self::WrongChain { .. } | Self::Signature(_) => true,
-            Self::NonceTaken { .. } | Self::AccountFull { .. } | Self::Full | Self::Watched => {
-                false
-            }
+            Self::Refused(_)
+            | Self::NonceTaken { .. }
+            | Self::AccountFull { .. }
+            | Self::Full
+            | Self::Watched => false,
         }
     }
 }
@@ -114,6 +154,8 @@ pub enum TxOutcome {
     Expired,
     /// Another transaction with its nonce took its place.
     Replaced,
+    /// Others that offer more took its place, or it waited too long: it may be sent again.
+    Evicted,
 }
 
 /// A transaction taken into the pool.
@@ -144,6 +186,8 @@ pub struct TxPool(Arc<Shared>);
 struct Shared {
     chain: Hash,
     limits: PoolLimits,
+    /// Read before the pool is locked, never after.
+    state: RwLock<Option<Arc<HotState>>>,
     pool: Mutex<Pool>,
     arrived: Notify,
     fresh: Notify,
@@ -158,26 +202,6 @@ pub enum Origin {
     Validator,
 }
 
-#[derive(Debug, Default)]
-struct Pool {
-    entries: BTreeMap<TxId, Entry>,
-    lanes: BTreeMap<Lane, BTreeMap<u64, TxId>>,
-    bytes: usize,
-    arrivals: u64,
-    /// To be spread, the oldest first. May name some that have left the pool.
-    fresh: VecDeque<TxId>,
-}
-
-#[derive(Debug)]
-struct Entry {
-    candidate: Candidate,
-    arrival: u64,
-    /// The height of the latest block proposed with it here.
-    proposed: Option<u64>,
-    origin: Origin,
-    watchers: Vec<oneshot::Sender<TxOutcome>>,
-}
-
 impl TxPool {
     /// An empty pool for transactions of `chain`.
     #[must_use]
@@ -185,6 +209,7 @@ impl TxPool {
         Self(Arc::new(Shared {
             chain,
             limits,
+            state: RwLock::default(),
             pool: Mutex::default(),
             arrived: Notify::new(),
             fresh: Notify::new(),
@@ -197,6 +222,11 @@ impl TxPool {
         self.0.chain
     }
 
+    /// Judges by `state` from now on. Before that everything that is signed counts as good.
+    pub(crate) fn judge_by(&self, state: Arc<HotState>) {
+        *self.0.state.write().unwrap_or_else(PoisonError::into_inner) = Some(state);
+    }
+
     /// Takes a transaction. Submitting a waiting one again is no error: both submitters are told
     /// its outcome.
     ///
@@ -204,10 +234,10 @@ impl TxPool {
     /// [`PoolReject`] where the pool does not want it. Whether the ledger will accept it is
     /// known only from its outcome.
     pub fn submit(&self, tx: Tx) -> Result<Submission, PoolReject> {
-        let candidate = self.check(tx)?;
+        let arriving = self.check(tx)?;
         let (sender, outcome) = oneshot::channel();
-        let id = candidate.id;
-        self.insert(candidate, Origin::Here, Some(sender))?;
+        let id = arriving.candidate.id;
+        self.insert(arriving, Origin::Here, Some(sender))?;
         Ok(Submission { id, outcome })
     }
 
@@ -219,12 +249,12 @@ impl TxPool {
         if self.contains(&tx.id()) {
             return Ok(());
         }
-        let candidate = self.check(tx)?;
-        self.insert(candidate, origin, None)
+        let arriving = self.check(tx)?;
+        self.insert(arriving, origin, None)
     }
 
-    /// Checks all that does not depend on what waits.
-    fn check(&self, tx: Tx) -> Result<Candidate, PoolReject> {
+    /// Checks all that does not depend on what waits, what is cheap first.
+    fn check(&self, tx: Tx) -> Result<Arriving, PoolReject> {
         let bytes = tx.encoded();
         let encoded = Bytes::copy_from_slice(bytes.wire());
         if encoded.len() > MAX_TX_BYTES {
@@ -234,18 +264,41 @@ impl TxPool {
             let (given, expected) = (tx.envelope.chain, self.0.chain);
             return Err(PoolReject::WrongChain { given, expected });
         }
+        let (standing, height) = self.judge(&tx, &bytes).map_err(PoolReject::Refused)?;
         tx.verify_encoded(&bytes).map_err(PoolReject::Signature)?;
-        Ok(Candidate { id: bytes.id(), tx, encoded })
+        Ok(Arriving { candidate: Candidate { id: bytes.id(), tx, encoded }, standing, height })
+    }
+
+    fn state(&self) -> Option<Arc<HotState>> {
+        self.0.state.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How far above the lowest unused one a nonce may be.
+    fn ahead(&self) -> u64 {
+        u64::try_from(self.0.limits.max_per_account).unwrap_or(u64::MAX)
+    }
+
+    /// A transaction's standing in the final state, and the height of that.
+    fn judge(&self, tx: &Tx, encoded: &Encoded) -> Result<(Standing, u64), Reject> {
+        let anybody = Standing::Good { fee: Amount::ZERO, balance: Amount::MAX };
+        let Some(state) = self.state() else { return Ok((anybody, 0)) };
+        state.read(|state, head| {
+            let Some(admission) = Admission::new(state) else { return Ok((anybody, head.height)) };
+            let standing = admission.standing(tx, encoded.wire().len(), self.ahead())?;
+            Ok((standing, head.height))
+        })
     }
 
     fn insert(
         &self,
-        candidate: Candidate,
+        arriving: Arriving,
         origin: Origin,
         watcher: Option<oneshot::Sender<TxOutcome>>,
     ) -> Result<(), PoolReject> {
-        self.lock().insert(candidate, origin, watcher, &self.0.limits)?;
-        self.0.arrived.notify_one();
+        let hurries = self.lock().insert(arriving, origin, watcher, &self.0.limits)?;
+        if hurries {
+            self.0.arrived.notify_one();
+        }
         if origin == Origin::Here {
             self.0.fresh.notify_one();
         }
@@ -274,14 +327,7 @@ impl TxPool {
     /// most `max` of it.
     pub fn spread_again(&self, max: usize) {
         let mut pool = self.lock();
-        let mut waiting: Vec<(u64, TxId)> = pool
-            .entries
-            .values()
-            .filter(|entry| entry.origin == Origin::Here)
-            .map(|entry| (entry.arrival, entry.candidate.id))
-            .collect();
-        waiting.sort_unstable();
-        let again: Vec<TxId> = waiting.into_iter().take(max).map(|(_, id)| id).collect();
+        let again = pool.entered_here(max);
         let known: BTreeSet<TxId> = pool.fresh.iter().copied().collect();
         pool.fresh.extend(again.into_iter().filter(|id| !known.contains(id)));
         if !pool.fresh.is_empty() {
@@ -289,9 +335,9 @@ impl TxPool {
         }
     }
 
-    /// Hands out candidates for a block: of the lanes' next transactions by nonce the one with
-    /// the highest fee first, then the one that came first. Leaves out those that `skip` knows.
-    /// All of them stay in the pool.
+    /// Hands out candidates for a block: of the lanes' next transactions by nonce the one that goes
+    /// first (see the module), then the one that came first. Leaves out those that `skip` knows. All
+    /// of them stay in the pool.
     #[must_use]
     pub fn take(
         &self,
@@ -305,23 +351,17 @@ impl TxPool {
     /// Notes that these were put into a proposed block at `height`, so that they do not hurry the
     /// next block.
     pub fn proposed(&self, height: u64, ids: &[TxId]) {
-        let mut pool = self.lock();
-        for id in ids {
-            if let Some(entry) = pool.entries.get_mut(id) {
-                entry.proposed = Some(height);
-            }
-        }
+        self.lock().note_proposed(height, ids);
     }
 
-    /// Removes what the ledger rejected.
+    /// Removes what the ledger rejected on the final state; what is early only once so many blocks
+    /// have passed it over.
     pub fn rejected(&self, rejected: Vec<(TxId, Reject)>) {
-        let mut pool = self.lock();
-        for (id, reject) in rejected {
-            pool.remove(&id, &TxOutcome::Rejected(reject));
-        }
+        self.lock().reject(rejected);
     }
 
-    /// Removes what a final block makes final, impossible or too late.
+    /// Removes what a final block makes final, impossible or too late, and judges again what it
+    /// changes the accounts of.
     pub fn finalized<'a>(
         &self,
         height: u64,
@@ -329,39 +369,26 @@ impl TxPool {
         now: Millis,
         txs: impl IntoIterator<Item = (&'a Tx, TxId)>,
     ) {
-        let mut pool = self.lock();
-        for (index, (tx, id)) in txs.into_iter().enumerate() {
-            pool.remove(&id, &TxOutcome::Final { height, block, index });
-            let rival = pool
-                .lanes
-                .get(&tx.lane())
-                .and_then(|nonces| nonces.get(&tx.envelope.nonce))
-                .copied();
-            if let Some(rival) = rival {
-                pool.remove(&rival, &TxOutcome::Replaced);
+        let signers = self.lock().finalize(height, block, now, txs);
+        let Some(state) = self.state() else { return };
+        state.read(|state, _| {
+            if let Some(admission) = Admission::new(state) {
+                self.lock().judge_again(&admission, self.ahead(), &signers);
             }
-        }
-        let late: Vec<TxId> = pool
-            .entries
-            .values()
-            .filter(|entry| entry.candidate.tx.envelope.expires < now)
-            .map(|entry| entry.candidate.id)
-            .collect();
-        for id in late {
-            pool.remove(&id, &TxOutcome::Expired);
-        }
-        // A block proposed at this height or below that is not this one will never be final.
-        for entry in pool.entries.values_mut() {
-            if entry.proposed.is_some_and(|proposed| proposed <= height) {
-                entry.proposed = None;
-            }
-        }
+        });
     }
 
-    /// Whether a transaction waits that is in no proposed block.
+    /// What blocks have passed over for long enough that it is to be tried on the final state, the
+    /// oldest first, each with those before it in its lane. It counts as tried from now on.
+    #[must_use]
+    pub fn to_try(&self) -> Vec<(TxId, Tx)> {
+        self.lock().to_try(TRIES)
+    }
+
+    /// Whether a transaction waits that is in no proposed block and not early.
     #[must_use]
     pub fn has_work(&self) -> bool {
-        self.lock().entries.values().any(|entry| entry.proposed.is_none())
+        self.lock().has_work()
     }
 
     /// Resolves when a transaction arrived since the last call did.
@@ -372,7 +399,7 @@ impl TxPool {
     /// The waiting transactions.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.lock().entries.len()
+        self.lock().len()
     }
 
     /// Whether none waits.
@@ -384,152 +411,17 @@ impl TxPool {
     /// The bytes of the waiting transactions.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.lock().bytes
+        self.lock().bytes()
     }
 
     /// Whether the transaction waits.
     #[must_use]
     pub fn contains(&self, id: &TxId) -> bool {
-        self.lock().entries.contains_key(id)
+        self.lock().contains(id)
     }
 
     fn lock(&self) -> MutexGuard<'_, Pool> {
         self.0.pool.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Pool {
-    fn insert(
-        &mut self,
-        candidate: Candidate,
-        origin: Origin,
-        watcher: Option<oneshot::Sender<TxOutcome>>,
-        limits: &PoolLimits,
-    ) -> Result<(), PoolReject> {
-        if let Some(entry) = self.entries.get_mut(&candidate.id) {
-            if origin == Origin::Here && entry.origin != Origin::Here {
-                // Whoever sends it here wants it spread from here.
-                entry.origin = origin;
-                self.fresh.push_back(candidate.id);
-            }
-            let Some(watcher) = watcher else { return Ok(()) };
-            entry.watchers.retain(|watcher| !watcher.is_closed());
-            if entry.watchers.len() >= MAX_WATCHERS {
-                return Err(PoolReject::Watched);
-            }
-            entry.watchers.push(watcher);
-            return Ok(());
-        }
-        let envelope = &candidate.tx.envelope;
-        let (lane, nonce, fee) = (candidate.tx.lane(), envelope.nonce, envelope.max_fee);
-        let rival = self.lanes.get(&lane).and_then(|nonces| nonces.get(&nonce)).copied();
-        match rival {
-            Some(rival) if self.fee(&rival) >= fee => {
-                return Err(PoolReject::NonceTaken { nonce });
-            }
-            Some(_) => {}
-            None => self.check_room(&candidate, limits)?,
-        }
-        if let Some(rival) = rival {
-            self.remove(&rival, &TxOutcome::Replaced);
-        }
-        self.arrivals = self.arrivals.saturating_add(1);
-        self.bytes = self.bytes.saturating_add(candidate.encoded.len());
-        self.lanes.entry(lane).or_default().insert(nonce, candidate.id);
-        if origin == Origin::Here {
-            self.fresh.push_back(candidate.id);
-        }
-        let watchers = watcher.into_iter().collect();
-        let entry = Entry { arrival: self.arrivals, proposed: None, origin, watchers, candidate };
-        self.entries.insert(entry.candidate.id, entry);
-        Ok(())
-    }
-
-    fn take_fresh(&mut self, max_bytes: usize, max_txs: usize) -> Vec<Bytes> {
-        let (mut taken, mut bytes) = (Vec::new(), 0_usize);
-        while let Some(id) = self.fresh.front() {
-            if let Some(entry) = self.entries.get(id) {
-                let encoded = &entry.candidate.encoded;
-                bytes = bytes.saturating_add(encoded.len());
-                if taken.len() >= max_txs || bytes > max_bytes {
-                    break;
-                }
-                taken.push(encoded.clone());
-            }
-            self.fresh.pop_front();
-        }
-        taken
-    }
-
-    fn check_room(&self, candidate: &Candidate, limits: &PoolLimits) -> Result<(), PoolReject> {
-        if self.lanes.get(&candidate.tx.lane()).map_or(0, BTreeMap::len) >= limits.max_per_account {
-            return Err(PoolReject::AccountFull { limit: limits.max_per_account });
-        }
-        if self.entries.len() >= limits.max_txs
-            || self.bytes.saturating_add(candidate.encoded.len()) > limits.max_bytes
-        {
-            return Err(PoolReject::Full);
-        }
-        Ok(())
-    }
-
-    fn fee(&self, id: &TxId) -> Amount {
-        self.entries.get(id).map_or(Amount::ZERO, |entry| entry.candidate.tx.envelope.max_fee)
-    }
-
-    fn remove(&mut self, id: &TxId, outcome: &TxOutcome) {
-        let Some(entry) = self.entries.remove(id) else { return };
-        self.bytes = self.bytes.saturating_sub(entry.candidate.encoded.len());
-        let tx = &entry.candidate.tx;
-        if let MapEntry::Occupied(mut nonces) = self.lanes.entry(tx.lane()) {
-            nonces.get_mut().remove(&tx.envelope.nonce);
-            if nonces.get().is_empty() {
-                nonces.remove();
-            }
-        }
-        for watcher in entry.watchers {
-            // A submitter that went away does not want to know.
-            let _ = watcher.send(outcome.clone());
-        }
-    }
-
-    fn take(
-        &self,
-        max_bytes: usize,
-        max_txs: usize,
-        skip: impl Fn(&TxId) -> bool,
-    ) -> Vec<Candidate> {
-        // The next transaction of every lane; popping one brings up the lane's next.
-        let rank = |id: &TxId| {
-            let entry = &self.entries[id];
-            (entry.candidate.tx.envelope.max_fee, Reverse(entry.arrival), *id)
-        };
-        let mut queues = BTreeMap::new();
-        let mut heads = BinaryHeap::new();
-        for (lane, nonces) in &self.lanes {
-            let mut queue = nonces.values().filter(|id| !skip(id));
-            if let Some(id) = queue.next() {
-                heads.push((rank(id), *lane));
-                queues.insert(*lane, queue);
-            }
-        }
-        let mut taken = Vec::new();
-        let mut bytes = 0_usize;
-        while let Some(((_, _, id), lane)) = heads.pop() {
-            let candidate = &self.entries[&id].candidate;
-            if taken.len() >= max_txs {
-                break;
-            }
-            if bytes.saturating_add(candidate.encoded.len()) > max_bytes {
-                continue; // Without this one the lane's later ones cannot go either.
-            }
-            bytes = bytes.saturating_add(candidate.encoded.len());
-            taken.push(candidate.clone());
-            if let Some(next) = queues.get_mut(&lane).and_then(Iterator::next) {
-                heads.push((rank(next), lane));
-            }
-        }
-        taken
     }
 }
 

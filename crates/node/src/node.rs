@@ -7,6 +7,7 @@ use crate::{
     mempool::{PoolLimits, TxPool},
     referee::Referee,
 };
+use muster_api::views::Anchor;
 use muster_fabric::{Fabric, FabricError};
 use muster_ledger::Genesis;
 use muster_sandbox::Compiler;
@@ -34,6 +35,8 @@ pub struct NodeConfig {
     pub state_sync: bool,
     /// A file that says that the key has never voted ([`consensus::Config::unused_key`]).
     pub unused_key: Option<PathBuf>,
+    /// What to begin with where `dir` is empty ([`consensus::Config::anchor`]).
+    pub anchor: Option<Anchor>,
     /// Where the HTTP API listens. Port 0 lets the system choose.
     pub http: SocketAddr,
     /// Where the referee's fabric endpoint listens (UDP).
@@ -111,6 +114,7 @@ impl Node {
             network: config.network,
             state_sync: config.state_sync,
             unused_key: config.unused_key,
+            anchor: config.anchor,
             pool: TxPool::new(chain, PoolLimits::default()),
             pace: Pace::default(),
             on_applying: keep_history(history.clone()),
@@ -135,7 +139,6 @@ impl Node {
             key: config.key,
             chain,
             stopping: stopping.clone(),
-            voting: Arc::default(),
         };
         let serve = axum::serve(listener, http::router(shared))
             .with_graceful_shutdown(stopping.clone().cancelled_owned());

@@ -19,6 +19,12 @@ pub struct Faults {
     pub unsigned_blocks: bool,
     /// Nobody compares a block's events with its header.
     pub any_events: bool,
+    /// Nobody checks a block's beacon.
+    pub any_beacon: bool,
+    /// Everybody signs the beacon's round after the next one, too.
+    pub hasty_beacon: bool,
+    /// What leaves the state stays in the store.
+    pub keep_deleted: bool,
     /// Who makes blocks that are not valid, and in which way.
     pub mischief: BTreeMap<AccountId, Mischief>,
 }
@@ -36,6 +42,8 @@ pub enum Mischief {
     Time,
     /// It says that others vote next.
     Validators,
+    /// Its beacon is made up, where it has the next round's.
+    Beacon,
 }
 
 thread_local! {
@@ -70,7 +78,7 @@ pub(crate) fn spoil(header: &mut Header, parent: Millis) {
         Some(Mischief::Events) => header.event_root = wrong,
         Some(Mischief::Time) => header.time = parent,
         Some(Mischief::Validators) => header.validators = wrong,
-        Some(Mischief::Forgery(_)) | None => {}
+        Some(Mischief::Forgery(_) | Mischief::Beacon) | None => {}
     }
 }
 
@@ -91,6 +99,27 @@ pub(crate) fn execute_unsigned(
         Ok(block.finish())
     };
     Some(execute().map_err(BlockReject::Ledger))
+}
+
+/// The beacon that `proposer` puts into a block whose round has this value.
+pub(crate) fn beacon(proposer: &AccountId, value: Hash) -> Hash {
+    let is_made_up = matches!(mischief(proposer), Some(Mischief::Beacon));
+    if is_made_up { Hash::of("made up", &[value.as_bytes()]) } else { value }
+}
+
+/// Whether nobody checks a block's beacon.
+pub(crate) fn any_beacon() -> bool {
+    FAULTS.with_borrow(|planted| planted.any_beacon)
+}
+
+/// Whether the beacon's round after the next one is signed, too.
+pub(crate) fn is_hasty() -> bool {
+    FAULTS.with_borrow(|planted| planted.hasty_beacon)
+}
+
+/// Whether what leaves the state stays in the store.
+pub(crate) fn keeps_deleted() -> bool {
+    FAULTS.with_borrow(|planted| planted.keep_deleted)
 }
 
 /// Whether nobody compares a block's events with its header.

@@ -4,7 +4,11 @@
 //! up a block. The evidence (module, input, data) comes from the tenant by content hash; where it
 //! cannot be had the vote says so, and nobody is at fault.
 
-use crate::{consensus::Consensus, history::History, mempool::TxOutcome};
+use crate::{
+    consensus::{Consensus, duty},
+    history::History,
+    mempool::TxOutcome,
+};
 use muster_fabric::{Fabric, PeerAddr};
 use muster_ledger::{
     Action, Event,
@@ -13,9 +17,9 @@ use muster_ledger::{
     view,
 };
 use muster_sandbox::{Compiler, DataDir, Limits, Task};
-use muster_types::{Amount, DisputeId, Envelope, Hash, Millis, SecretKey, codec};
+use muster_types::{DisputeId, Hash, Millis, SecretKey, codec};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
-use tokio::sync::{Mutex, broadcast::error::RecvError};
+use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 
 /// The largest module, input or data file that a referee fetches, in bytes.
@@ -29,7 +33,6 @@ const RUN_WALL_MS: u64 = 60_000;
 const VOTE_TRIES: u32 = 5;
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 const VOTE_LIFETIME: Millis = Millis(30_000);
-const VOTE_MAX_FEE: Amount = Amount::from_nanos(10_000_000);
 
 /// What a referee works with.
 #[derive(Clone)]
@@ -41,8 +44,6 @@ pub(crate) struct Referee {
     pub(crate) key: SecretKey,
     pub(crate) chain: Hash,
     pub(crate) stopping: CancellationToken,
-    /// One vote at a time: each takes the account's next nonce.
-    pub(crate) voting: Arc<Mutex<()>>,
 }
 
 /// Why a task could not be judged.
@@ -174,20 +175,12 @@ impl Referee {
 
     /// Casts the vote; true when it is final.
     async fn vote(&self, dispute: DisputeId, output: Option<TaskOutput>) -> bool {
-        let _turn = self.voting.lock().await;
-        let me = self.key.account();
-        let (nonce, now) = self.consensus.read(|state, head| {
-            (view::account(state, &me).map_or(0, |account| account.nonce), head.time)
+        let action = Action::DisputeVote { dispute, output };
+        let tx = self.consensus.read(|state, head| {
+            duty::sign(state, self.chain, &self.key, action, (head.time, VOTE_LIFETIME))
         });
-        let envelope = Envelope {
-            chain: self.chain,
-            signer: me,
-            nonce,
-            max_fee: VOTE_MAX_FEE,
-            expires: now.after(VOTE_LIFETIME),
-            action: Action::DisputeVote { dispute, output },
-        };
-        match self.consensus.pool().submit(envelope.sign(&self.key)) {
+        let Some(tx) = tx else { return false };
+        match self.consensus.pool().submit(tx) {
             Ok(submission) => matches!(submission.outcome.await, Ok(TxOutcome::Final { .. })),
             Err(reject) => {
                 tracing::debug!(%reject, "the pool refused the vote");

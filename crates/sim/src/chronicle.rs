@@ -1,14 +1,19 @@
 //! What validators were told, and whether it keeps what the properties promise. The rules are
 //! restated here by a plain ledger that shares with the node only the ledger's own code.
 
-use crate::plan::Property;
+use crate::{
+    beacon::{Parts, Rounds, part_of},
+    plan::Property,
+};
 use bytes::Bytes;
 use commonware_codec::DecodeExt as _;
 use commonware_consensus::simplex::types::Context;
 use commonware_cryptography::{blake3::Digest, ed25519::PublicKey};
 use muster_ledger::{
-    Action, BlockBuilder, BlockContext, Genesis, MemoryState, State, Tx, event_root, invariant,
-    stake::Views, view,
+    Action, BlockBuilder, BlockContext, Event, Genesis, MemoryState, State, Tx, event_root,
+    invariant,
+    stake::{ValidatorStatus, Views},
+    view,
 };
 use muster_node::consensus::{
     FinalizedBlock, Header, body_root, committee_hash, digest_of, rules::check_time,
@@ -53,6 +58,11 @@ struct Inner {
     /// Of each validator, its life and the height that it was told last.
     told: BTreeMap<u8, (u64, u64)>,
     accepted: Vec<Accepted>,
+    /// The beacon's latest round that is final for some correct validator.
+    round: u64,
+    parts: Parts,
+    /// Who signed which round of the beacon too early.
+    hasty: BTreeSet<(AccountId, u64)>,
     violations: Vec<Violation>,
 }
 
@@ -104,6 +114,31 @@ impl Chronicle {
         }
     }
 
+    /// A correct validator has a final block, whose state is not there yet.
+    pub(crate) fn applying(&self, block: &FinalizedBlock) {
+        let mut inner = self.lock();
+        inner.round = inner.round.max(block.header.beacon_round);
+    }
+
+    /// A validator sends a message about the beacon.
+    pub(crate) fn hear(&self, by: AccountId, is_correct: bool, message: &[u8]) {
+        let Some((epoch, round, part)) = part_of(message) else { return };
+        let mut inner = self.lock();
+        inner.parts.entry((epoch, round)).or_default().insert(by, part);
+        let last = inner.round;
+        let hasty = is_correct && round > last.saturating_add(1) && inner.hasty.insert((by, round));
+        drop(inner);
+        if hasty {
+            let found = format!("{by} signs round {round}, and the latest final one is {last}");
+            self.violate(Property::Beacon, found);
+        }
+    }
+
+    /// Whether a transaction is in a block.
+    pub(crate) fn holds(&self, id: &TxId) -> bool {
+        self.lock().places.contains_key(id)
+    }
+
     /// The height that a validator was told last.
     pub(crate) fn told(&self, node: u8) -> u64 {
         self.lock().told.get(&node).map_or(0, |(_, height)| *height)
@@ -127,6 +162,22 @@ impl Chronicle {
         self.lock().places.len()
     }
 
+    /// How often a validator was jailed.
+    pub(crate) fn jailed(&self) -> usize {
+        let inner = self.lock();
+        let ends = inner.blocks.values().flat_map(|block| &block.executed.events);
+        let receipts = inner.blocks.values().flat_map(|block| &block.executed.receipts);
+        let jailed = |event: &&Event| {
+            matches!(event, Event::ValidatorChanged { status: ValidatorStatus::Jailed { .. }, .. })
+        };
+        ends.chain(receipts.flat_map(|receipt| &receipt.events)).filter(jailed).count()
+    }
+
+    /// How many rounds of the beacon are in blocks that validators have signed.
+    pub(crate) fn signed_rounds(&self) -> usize {
+        self.lock().blocks.values().filter(|block| block.header.beacon_signed).count()
+    }
+
     /// What was accepted and is in a block that is too high.
     pub(crate) fn late(&self) -> Vec<(Accepted, u64)> {
         let inner = self.lock();
@@ -148,6 +199,8 @@ impl Chronicle {
         is_correct: impl Fn(&AccountId) -> bool,
     ) -> BTreeMap<u64, Hash> {
         let blocks: Vec<FinalizedBlock> = self.lock().blocks.values().cloned().collect();
+        let parts = self.lock().parts.clone();
+        let mut rounds = Rounds::new(genesis.id(), &parts);
         let mut state = MemoryState::default();
         let Ok(changes) = genesis.changes() else { return BTreeMap::new() };
         state.apply(changes);
@@ -155,6 +208,9 @@ impl Chronicle {
         let (mut ids, mut nonces) = (BTreeSet::new(), BTreeSet::new());
         for block in blocks {
             let height = block.header.height;
+            if let Err(found) = rounds.follow(&state, &block.header) {
+                self.violate(Property::Beacon, format!("block {height}: {found}"));
+            }
             if let Err(found) = follow(&mut state, parent.as_ref(), &block) {
                 self.violate(Property::Validity, format!("block {height}: {found}"));
                 return digests;

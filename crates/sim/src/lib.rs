@@ -15,6 +15,7 @@
 //! agreement, mempool, gossip, ledger, stores, sync, epochs. What is not: HTTP, sockets, disks,
 //! clocks.
 
+mod beacon;
 mod chronicle;
 mod disk;
 mod life;
@@ -26,12 +27,31 @@ mod world;
 pub use chronicle::Violation;
 pub use disk::{Disk, DiskBlob, Unsynced};
 pub use life::{Host, Life, Skew};
-pub use plan::{Bug, Byzantine, Deed, Fault, Links, Plan, PlanError, Property, Workload};
+pub use plan::{Bug, Byzantine, Deed, Fault, Jail, Links, Plan, PlanError, Property, Workload};
 pub use swarm::{each, swarm};
 pub use world::{Report, run};
 
-/// What to type to simulate again what `plan`, as on the command line of `muster sim run`, names.
+const RUN: &str = "cargo run --locked --package muster-cli --features sim -- sim run";
+
+/// What to type to simulate a plan again: its seed, where that decides all of it; else also what
+/// makes a file of the plan.
 #[must_use]
-pub fn replay(plan: &str) -> String {
-    format!("cargo run --locked --package muster-cli --features sim -- sim run {plan}")
+pub fn replay(plan: &Plan) -> String {
+    if *plan == Plan::of(plan.seed) {
+        return format!("{RUN} --seed {}", plan.seed);
+    }
+    let file = "plan.toml";
+    match plan.to_toml() {
+        Ok(text) => {
+            format!("cat > {file} <<'END'\n{text}END\n{}", replay_file(plan.seed, file))
+        }
+        // A number that TOML has no room for: then nothing shorter says what the plan is.
+        Err(_) => format!("{plan:?}"),
+    }
+}
+
+/// What to type to simulate the plan in a file again, under this seed.
+#[must_use]
+pub fn replay_file(seed: u64, file: &str) -> String {
+    format!("{RUN} --seed {seed} --plan {file}")
 }

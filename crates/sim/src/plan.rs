@@ -34,6 +34,14 @@ pub enum Property {
     /// What a validator was told as final before a crash, it has after it without the network's
     /// help.
     Durability,
+    /// What a restarted validator reads from its disk is the state after the block that it names.
+    Storage,
+    /// Rounds of the beacon are consecutive and their values never come again; a value is what two
+    /// thirds have signed, no correct validator signs a round before the one before is final, and
+    /// after healing there are new ones.
+    Beacon,
+    /// A correct validator that was jailed for being down votes again once it asked for that.
+    Comeback,
     /// No correct validator votes so that it could be slashed.
     Honesty,
     /// No process of a correct validator ends by itself, and none cuts another off.
@@ -42,7 +50,7 @@ pub enum Property {
 
 impl Property {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::Agreement,
         Self::Validity,
         Self::Liveness,
@@ -50,6 +58,9 @@ impl Property {
         Self::Once,
         Self::Inclusion,
         Self::Durability,
+        Self::Storage,
+        Self::Beacon,
+        Self::Comeback,
         Self::Honesty,
         Self::Soundness,
     ];
@@ -65,6 +76,9 @@ impl fmt::Display for Property {
             Self::Once => "once",
             Self::Inclusion => "inclusion",
             Self::Durability => "durability",
+            Self::Storage => "storage",
+            Self::Beacon => "beacon",
+            Self::Comeback => "comeback",
             Self::Honesty => "honesty",
             Self::Soundness => "soundness",
         })
@@ -110,6 +124,16 @@ pub enum Fault {
         /// Whether it fetches the state, or executes every block.
         state_sync: bool,
     },
+    /// A validator starts for the first time when the others have blocks already. Its key is
+    /// known to be unused, so it votes at once.
+    Late {
+        /// Which.
+        node: u8,
+        /// When.
+        at_ms: u64,
+        /// Whether it fetches the state, or executes every block.
+        state_sync: bool,
+    },
     /// Some do not reach the others.
     Partition {
         /// When.
@@ -132,6 +156,7 @@ impl Fault {
                 at_ms.saturating_add(*down_ms)
             }
             Self::Partition { at_ms, for_ms, .. } => at_ms.saturating_add(*for_ms),
+            Self::Late { at_ms, .. } => *at_ms,
         }
     }
 }
@@ -160,6 +185,8 @@ pub enum Deed {
     StopTime,
     /// It makes blocks that name others as validators.
     Usurp,
+    /// It makes blocks whose beacon is made up.
+    Rig,
     /// It does not want to have heard of the first payer's transactions.
     Censor,
 }
@@ -182,11 +209,28 @@ pub enum Bug {
     UnsignedBlocks,
     /// No validator compares a block's events with its header.
     AnyEvents,
+    /// No validator checks a block's beacon.
+    AnyBeacon,
+    /// Validators sign the round of the beacon after the next one, too.
+    HastyBeacon,
+    /// Validators do not delete from the store on disk what leaves the state.
+    KeepDeleted,
+    /// Nobody lets a jailed validator out.
+    AbsentOwners,
     /// Disks say that they synced what has this in its partition's name, and did not.
     DropSync {
         /// A part of the name.
         partition: String,
     },
+}
+
+/// When a validator that is down is jailed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Jail {
+    /// It has missed so many turns of an epoch, and half of its turns.
+    pub turns: u64,
+    /// For how long, in milliseconds. Then its owner asks for its return.
+    pub for_ms: u64,
 }
 
 /// What users do.
@@ -213,6 +257,9 @@ pub struct Plan {
     pub settle_ms: u64,
     /// How far the validators' clocks are ahead.
     pub skews_ms: Vec<i64>,
+    /// Whom being down costs its vote for a while; nobody where it is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jail: Option<Jail>,
     /// The properties that are checked.
     pub properties: Vec<Property>,
     /// How messages travel.
@@ -282,26 +329,35 @@ impl Dice {
 }
 
 impl Plan {
-    /// The plan of a seed: four validators, one of them byzantine in every second plan.
+    /// The plan of a seed: four or five validators, one of them byzantine in many.
+    ///
+    /// Whoever is down is jailed, where those who are left bear it: four honest ones, whatever
+    /// breaks, or five of which one is byzantine, if one more thing breaks at most. Four of which
+    /// one is byzantine would be three, and bear none.
     #[must_use]
     pub fn of(seed: u64) -> Self {
         let mut dice = Dice(ChaCha8Rng::seed_from_u64(seed));
-        let validators = 4;
+        let kind = dice.between(0, 16);
+        let (wipes, late, one_lies) = (kind < 2, kind == 2 || kind == 3, kind >= 9);
+        let jails = !one_lies || dice.once_in(3);
+        let validators = if one_lies && jails { 5 } else { 4 };
         let fault_ms = dice.between(2_500, 4_500);
         let latency_ms = dice.between(5, 60);
         let jitter_ms = dice.between(0, latency_ms / 3 + 1);
         let loss_permille = if dice.once_in(2) { 0 } else { dice.between(1, 60) };
-        let wipes = dice.once_in(8);
-        let byzantine =
-            if !wipes && dice.once_in(2) { vec![dice.byzantine(validators)] } else { Vec::new() };
+        let byzantine = if one_lies { vec![dice.byzantine(validators)] } else { Vec::new() };
         let mut skews_ms: Vec<i64> = (0..validators).map(|_| dice.skew(150)).collect();
         if byzantine.is_empty() && dice.once_in(4) {
             skews_ms[usize::from(dice.node(validators))] = dice.skew(3_000);
         }
         let faults = if wipes {
             vec![dice.wipe(validators, fault_ms)]
+        } else if late {
+            vec![dice.late(validators, fault_ms)]
         } else {
-            (0..dice.between(0, 4)).map(|_| dice.fault(validators, fault_ms)).collect()
+            (0..dice.between(0, if one_lies && jails { 2 } else { 4 }))
+                .map(|_| dice.fault(validators, fault_ms))
+                .collect()
         };
         Self {
             seed,
@@ -310,11 +366,12 @@ impl Plan {
             fault_ms,
             settle_ms: 30_000,
             skews_ms,
+            jail: jails.then(|| dice.jail()),
             properties: Property::ALL.to_vec(),
             links: Links {
                 latency_ms,
                 jitter_ms,
-                loss_permille: if wipes { 0 } else { loss_permille },
+                loss_permille: if wipes || late { 0 } else { loss_permille },
             },
             workload: Workload { payers: 3, txs: dice.between(8, 20) },
             faults,
@@ -361,7 +418,9 @@ impl Plan {
             return refuse("workload.payers", "must be from 1 to 16");
         }
         let nodes = self.faults.iter().all(|fault| match fault {
-            Fault::Crash { node, .. } | Fault::Wipe { node, .. } => known(node),
+            Fault::Crash { node, .. } | Fault::Wipe { node, .. } | Fault::Late { node, .. } => {
+                known(node)
+            }
             Fault::Partition { side, .. } => side.iter().all(known),
         });
         if !nodes {
@@ -383,6 +442,13 @@ impl Plan {
         self.byzantine.iter().all(|byzantine| byzantine.node != node)
     }
 
+    /// Whether a validator starts long after the others.
+    #[must_use]
+    pub fn is_late(&self, node: u8) -> bool {
+        let late = |fault: &Fault| matches!(fault, Fault::Late { node: of, .. } if *of == node);
+        self.faults.iter().any(late)
+    }
+
     /// What a validator does that does not follow the rules.
     #[must_use]
     pub fn deed(&self, node: u8) -> Option<&Deed> {
@@ -393,10 +459,10 @@ impl Plan {
 impl Dice {
     fn byzantine(&mut self, validators: u8) -> Byzantine {
         let node = self.node(validators);
-        let deed = match self.between(0, 9) {
+        let deed = match self.between(0, 10) {
             0 | 1 => Deed::Equivocate { side: self.side(validators) },
             2 => {
-                let channels = [vec![0, 1], vec![3, 4], vec![4], (0..8).collect()];
+                let channels = [vec![0, 1], vec![3, 4], vec![4], (0..9).collect()];
                 let chosen = usize::try_from(self.between(0, 4)).unwrap_or(0);
                 Deed::Withhold { channels: channels[chosen].clone() }
             }
@@ -405,6 +471,7 @@ impl Dice {
             5 => Deed::FakeEvents,
             6 => Deed::StopTime,
             7 => Deed::Usurp,
+            8 => Deed::Rig,
             _ => Deed::Censor,
         };
         Byzantine { node, deed }
@@ -417,6 +484,18 @@ impl Dice {
             down_ms: self.between(50, 1_500),
             state_sync: self.once_in(2),
         }
+    }
+
+    fn late(&mut self, validators: u8, fault_ms: u64) -> Fault {
+        Fault::Late {
+            node: self.node(validators),
+            at_ms: self.between(1_000, fault_ms),
+            state_sync: self.once_in(2),
+        }
+    }
+
+    fn jail(&mut self) -> Jail {
+        Jail { turns: self.between(2, 4), for_ms: self.between(100, 3_000) }
     }
 
     fn fault(&mut self, validators: u8, fault_ms: u64) -> Fault {

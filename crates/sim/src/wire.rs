@@ -9,6 +9,9 @@ use commonware_p2p::{CheckedSender, LimitedSender, Message, Receiver, Recipients
 use commonware_runtime::IoBufs;
 use std::{collections::BTreeSet, fmt, num::NonZeroUsize, sync::Arc, time::SystemTime};
 
+/// Who listens in on what a process sends.
+pub(crate) type Tap = Arc<dyn Fn(&[u8]) + Send + Sync>;
+
 /// What passes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Gate {
@@ -49,20 +52,30 @@ pub(crate) struct Out<S> {
     pub(crate) inner: S,
     pub(crate) life: Arc<Life>,
     pub(crate) gate: Gate,
+    pub(crate) tap: Option<Tap>,
 }
 
 /// A message that may pass.
-pub(crate) struct Passing<C>(Option<C>);
+pub(crate) struct Passing<C> {
+    inner: Option<C>,
+    tap: Option<Tap>,
+}
 
 impl<C: CheckedSender<PublicKey = PublicKey>> CheckedSender for Passing<C> {
     type PublicKey = PublicKey;
 
     fn recipients(&self) -> Vec<PublicKey> {
-        self.0.as_ref().map_or_else(Vec::new, CheckedSender::recipients)
+        self.inner.as_ref().map_or_else(Vec::new, CheckedSender::recipients)
     }
 
     fn send(self, message: impl Into<IoBufs> + Send, priority: bool) -> Unreliable<Feedback> {
-        match self.0 {
+        let mut message: IoBufs = message.into();
+        if let Some(tap) = &self.tap {
+            let whole = message.coalesce();
+            tap(whole.as_ref());
+            message = whole.into();
+        }
+        match self.inner {
             Some(inner) => inner.send(message, priority),
             None => Unreliable::new(Feedback::Ok),
         }
@@ -77,10 +90,14 @@ impl<S: LimitedSender<PublicKey = PublicKey>> LimitedSender for Out<S> {
         &mut self,
         recipients: Recipients<PublicKey>,
     ) -> Result<Passing<S::Checked<'_>>, SystemTime> {
-        if self.life.is_dead() || self.gate.mute {
-            return Ok(Passing(None));
+        if self.life.is_dead() {
+            return Ok(Passing { inner: None, tap: None });
         }
-        Ok(Passing(Some(self.inner.check(self.gate.narrow(recipients))?)))
+        let tap = self.tap.clone();
+        if self.gate.mute {
+            return Ok(Passing { inner: None, tap });
+        }
+        Ok(Passing { inner: Some(self.inner.check(self.gate.narrow(recipients))?), tap })
     }
 }
 

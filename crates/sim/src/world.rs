@@ -6,16 +6,24 @@ mod users;
 
 use crate::{
     chronicle::{Accepted, Chronicle, Violation, state_digest},
+    disk::Unsynced,
     life::Life,
-    plan::{Bug, Deed, Fault, Plan, Property},
+    plan::{Bug, Deed, Fault, Jail, Plan, Property},
 };
 use commonware_runtime::{Clock as _, Runner as _, deterministic};
-use futures::{FutureExt as _, future::join_all};
-use muster_ledger::{
-    Genesis, Params,
-    genesis::{Balance, PROTOCOL},
+use futures::{
+    FutureExt as _,
+    future::{join_all, select},
 };
-use muster_node::planted::{self, Faults, Mischief};
+use muster_ledger::{
+    Genesis, Params, State,
+    genesis::{Balance, PROTOCOL},
+    view,
+};
+use muster_node::{
+    consensus::Consensus,
+    planted::{self, Faults, Mischief},
+};
 use muster_types::{AccountId, Amount, Hash, Millis, SecretKey};
 use network::Net;
 use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng as _};
@@ -26,6 +34,7 @@ use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -37,6 +46,8 @@ const START: Millis = Millis(1_800_000_000_000);
 const STAKE: Amount = Amount::from_units(1_500);
 /// How many blocks correct validators must make after healing.
 const PROGRESS: u64 = 4;
+/// How many rounds of the beacon they must make.
+const ROUNDS: u64 = 2;
 /// Within how many blocks, for each validator, a transaction of anybody is in one.
 const TURNS: u64 = 4;
 /// How often conditions are looked at.
@@ -53,8 +64,12 @@ pub struct Report {
     pub height: u64,
     /// Transactions in final blocks.
     pub applied: usize,
-    /// How often a validator's process was started.
-    pub lives: u64,
+    /// How often a validator's process was started again while faults lasted.
+    pub restarts: u64,
+    /// How often a validator was jailed.
+    pub jailed: usize,
+    /// How many rounds of the beacon its validators have signed.
+    pub signed_rounds: usize,
     /// How long it took, in simulated milliseconds.
     pub simulated_ms: u64,
     /// A hash of every event, of the final state, and of what is on the disks.
@@ -97,7 +112,9 @@ pub fn run(plan: &Plan) -> Report {
             violations: Vec::new(),
             height: 0,
             applied: chronicle.applied(),
-            lives: 0,
+            restarts: 0,
+            jailed: 0,
+            signed_rounds: 0,
             simulated_ms: 0,
             trace: Hash::ZERO,
         }
@@ -130,8 +147,12 @@ fn genesis(plan: &Plan) -> Genesis {
     let fees = Balance { usd: Amount::from_units(10), ..Balance::default() };
     let funds = Balance { usd: Amount::from_units(1_000), ..Balance::default() };
     let payers = (0..plan.workload.payers).map(|index| (payer(index).account(), funds));
-    // Who crashed must not lose its vote for it: a committee of three bears no byzantine one.
-    let params = Params { downtime_turns_min: 1_000_000, ..Params::default() };
+    let jail = plan.jail.unwrap_or(Jail { turns: 1_000_000, for_ms: 0 });
+    let params = Params {
+        downtime_turns_min: jail.turns,
+        validator_jail_ms: Millis(jail.for_ms),
+        ..Params::default()
+    };
     Genesis {
         name: "simulated".into(),
         time: START,
@@ -151,7 +172,10 @@ fn faults(plan: &Plan) -> Faults {
         match bug {
             Bug::UnsignedBlocks => faults.unsigned_blocks = true,
             Bug::AnyEvents => faults.any_events = true,
-            Bug::DropSync { .. } => {}
+            Bug::AnyBeacon => faults.any_beacon = true,
+            Bug::HastyBeacon => faults.hasty_beacon = true,
+            Bug::KeepDeleted => faults.keep_deleted = true,
+            Bug::DropSync { .. } | Bug::AbsentOwners => {}
         }
     }
     for byzantine in &plan.byzantine {
@@ -161,6 +185,7 @@ fn faults(plan: &Plan) -> Faults {
             Deed::FakeEvents => Mischief::Events,
             Deed::StopTime => Mischief::Time,
             Deed::Usurp => Mischief::Validators,
+            Deed::Rig => Mischief::Beacon,
             Deed::Equivocate { .. } | Deed::Withhold { .. } | Deed::Censor => continue,
         };
         faults.mischief.insert(validator(byzantine.node).account(), mischief);
@@ -178,8 +203,12 @@ struct World<'a> {
     seats: Vec<Seat>,
     dice: RefCell<ChaCha8Rng>,
     users: Users,
+    /// States that were read from disk: whose, at which height, and a hash.
+    stored: RefCell<Vec<(u8, u64, Hash)>>,
     /// When all had started.
     begun: Cell<SystemTime>,
+    /// How many processes were started again while faults lasted.
+    restarts: Cell<u64>,
 }
 
 impl<'a> World<'a> {
@@ -202,7 +231,9 @@ impl<'a> World<'a> {
             seats,
             dice,
             users,
+            stored: RefCell::default(),
             begun: Cell::new(UNIX_EPOCH),
+            restarts: Cell::new(0),
         }
     }
 
@@ -214,10 +245,14 @@ impl<'a> World<'a> {
         self.begun.set(self.context.current());
         let faults = join_all(self.plan.faults.iter().map(|fault| self.inflict(fault)));
         let users = self.spend(self.plan.workload.txs, self.plan.fault_ms);
-        futures::join!(faults, users, self.sleep_until(self.plan.fault_ms));
-        self.net.heal().await;
-        self.settle().await;
-        self.probe().await;
+        let acts = async {
+            futures::join!(faults, users, self.sleep_until(self.plan.fault_ms));
+            self.net.heal().await;
+            self.settle().await;
+            self.resume().await;
+            self.probe().await;
+        };
+        select(pin!(acts), pin!(self.care())).await;
         self.audit().await;
         self.report()
     }
@@ -258,6 +293,10 @@ impl<'a> World<'a> {
                 self.context.sleep(Duration::from_millis(*down_ms)).await;
                 self.start(seat, *state_sync).await;
             }
+            Fault::Late { node, at_ms, state_sync } => {
+                self.sleep_until(*at_ms).await;
+                self.start(usize::from(*node), *state_sync).await;
+            }
             Fault::Partition { at_ms, for_ms, side, one_way } => {
                 self.sleep_until(*at_ms).await;
                 self.net.part(side, *one_way).await;
@@ -270,6 +309,17 @@ impl<'a> World<'a> {
     /// The highest head of a correct validator.
     fn highest(&self) -> u64 {
         self.correct().map(|(_, head)| head).max().unwrap_or(0)
+    }
+
+    /// The correct validators that are up.
+    fn correct_nodes(&self) -> impl Iterator<Item = Consensus> + '_ {
+        self.seats.iter().filter(|seat| seat.is_correct).filter_map(Seat::consensus)
+    }
+
+    /// Reads the latest state that a correct validator has.
+    fn in_final_state<T>(&self, read: impl FnOnce(&dyn State) -> Option<T>) -> Option<T> {
+        let latest = self.correct_nodes().max_by_key(|node| node.head().height)?;
+        latest.read(|state, _| read(state))
     }
 
     /// The correct validators that are up, and their heads.
@@ -316,6 +366,28 @@ impl<'a> World<'a> {
         }
     }
 
+    /// Whoever was jailed for being down is let in again, and the beacon goes on.
+    async fn resume(&self) {
+        let correct = (0..self.plan.validators).filter(|node| self.plan.is_correct(*node));
+        let correct: Vec<AccountId> = correct.map(|node| validator(node).account()).collect();
+        let missing = || {
+            let votes = self.in_final_state(|state| Some(view::validators(state)));
+            let votes = votes.unwrap_or_default();
+            correct.iter().filter(|key| !votes.contains(key)).copied().collect::<Vec<_>>()
+        };
+        if !self.wait_until(|| missing().is_empty()).await {
+            let found = format!("no vote any more, long after healing: {:?}", missing());
+            self.chronicle.violate(Property::Comeback, found);
+        }
+        let round = |node: &Consensus| node.head().beacon_round;
+        let target = self.correct_nodes().map(|node| round(&node)).max().unwrap_or(0) + ROUNDS;
+        if !self.wait_until(|| self.correct_nodes().all(|node| round(&node) >= target)).await {
+            let rounds: Vec<u64> = self.correct_nodes().map(|node| round(&node)).collect();
+            let found = format!("round {target} is not reached after healing: {rounds:?}");
+            self.chronicle.violate(Property::Beacon, found);
+        }
+    }
+
     /// In a healed network, everybody's transactions get in within a bound of blocks.
     async fn probe(&self) {
         let bound = TURNS.saturating_mul(self.plan.validators.into());
@@ -348,14 +420,11 @@ impl<'a> World<'a> {
             .filter(|node| self.plan.is_correct(*node))
             .map(|node| validator(node).account())
             .collect();
-        let digests = self.chronicle.replay(&self.genesis, |account| correct.contains(account));
+        let mut live = Vec::new();
         for seat in self.seats.iter().filter(|seat| seat.is_correct) {
             let Some(consensus) = seat.consensus() else { continue };
             let (height, digest) = consensus.read(|state, head| (head.height, state_digest(state)));
-            if digests.get(&height).is_some_and(|expected| *expected != digest) {
-                let found = format!("validator {}'s state at {height} is another", seat.node);
-                self.chronicle.violate(Property::Validity, found);
-            }
+            live.push((seat.node, height, digest));
             if let Some(error) = consensus.failed().now_or_never() {
                 let found = format!("validator {}: {error}", seat.node);
                 self.chronicle.violate(Property::Soundness, found);
@@ -366,6 +435,34 @@ impl<'a> World<'a> {
                 let found = format!("validator {by} has cut off validator {whom}");
                 self.chronicle.violate(Property::Soundness, found);
             }
+        }
+        let again = self.seats.iter().map(|seat| seat.lives().saturating_sub(1));
+        self.restarts.set(again.sum());
+        self.reopen().await;
+        let digests = self.chronicle.replay(&self.genesis, |account| correct.contains(account));
+        let stored = self.stored.borrow();
+        let states = live.iter().map(|found| (found, Property::Validity, "state"));
+        let stores = stored.iter().map(|found| (found, Property::Storage, "state on disk"));
+        for ((node, height, digest), property, what) in states.chain(stores) {
+            if digests.get(height).is_some_and(|expected| expected != digest) {
+                let found = format!("validator {node}'s {what} at {height} is another");
+                self.chronicle.violate(property, found);
+            }
+        }
+    }
+
+    /// Ends everybody at once, and starts the correct ones again, each by itself.
+    async fn reopen(&self) {
+        for seat in 0..self.seats.len() {
+            let node = self.seats[seat].node;
+            self.net.part(&[node], false).await;
+            let Some(life) = self.seats[seat].life() else { continue };
+            if self.kill(seat, &life).await {
+                self.seats[seat].disk.crash(Unsynced::Lost, &mut *self.dice.borrow_mut());
+            }
+        }
+        for seat in (0..self.seats.len()).filter(|seat| self.seats[*seat].is_correct) {
+            self.restart(seat).await;
         }
     }
 
@@ -386,7 +483,9 @@ impl<'a> World<'a> {
             violations: Vec::new(),
             height: self.correct().map(|(_, head)| head).min().unwrap_or(0),
             applied: self.chronicle.applied(),
-            lives: self.seats.iter().map(Seat::lives).sum(),
+            restarts: self.restarts.get(),
+            jailed: self.chronicle.jailed(),
+            signed_rounds: self.chronicle.signed_rounds(),
             simulated_ms: self.now_ms(),
             trace: Hash::of("muster simulation v1", &parts),
         }

@@ -1,31 +1,40 @@
 //! The record of a finished job: what was agreed, run, checked and paid, with the evidence.
 
 mod check;
+mod document;
 mod proof;
 
 pub use check::{Checked, Defect, check};
+pub use document::ReadError;
 pub use proof::{BlockProof, EventProof, Trail};
 
 use crate::views::{Explanation, Named};
 use muster_ledger::{dispute::Claim, escrow::Escrow, job::Job, market::Lease};
-use muster_types::{EscrowId, Hash, JobId, LeaseId};
+use muster_types::{EscrowId, Hash, JobId, LeaseId, Signature};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// The format's version.
-pub const VERSION: u32 = 2;
+///
+/// | version | new |
+/// |---|---|
+/// | 2 | events are proved one by one; the trail |
+/// | 3 | the tenant's signature over all of it |
+pub const VERSION: u32 = 3;
 
 /// A job's receipt. Everything in it can be checked without asking anybody: claims by their
-/// signatures, roots by recomputation, payments by the events' inclusion in signed blocks.
+/// signatures, roots by recomputation, payments by the events' inclusion in signed blocks. What no
+/// event tells (the name, the quote, terms) is the tenant's word: that nobody changed it since
+/// follows from its signature, and the job's opening proves whose key that is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
     /// [`VERSION`].
     pub version: u32,
     /// The chain: hash of its genesis.
     pub chain: Hash,
-    /// The job's name, for people.
+    /// The job's name, for people: the tenant's word.
     pub name: String,
-    /// The quote before the first order.
+    /// The quote before the first order: the tenant's word.
     pub quote: Explanation,
     /// The job as the ledger has it.
     pub job: Named<JobId, Job>,
@@ -42,6 +51,8 @@ pub struct Receipt {
     pub trail: Trail,
     /// The blocks in which this job's events happened, with what proves them.
     pub blocks: Vec<BlockProof>,
+    /// By the job's tenant, over everything above ([`Receipt::signed`]).
+    pub signature: Signature,
 }
 
 /// What a job runs. Its salted hash is on the ledger.
@@ -63,3 +74,6 @@ impl Manifest {
         Hash::of("muster manifest v1", &[self.salt.as_bytes(), self.module.as_bytes(), &data])
     }
 }
+
+#[cfg(test)]
+mod tests;

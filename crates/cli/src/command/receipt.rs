@@ -92,7 +92,7 @@ impl Receipt {
     pub(crate) async fn run(self, global: &Global, printer: &Printer) -> anyhow::Result<()> {
         match self.command {
             ReceiptCommand::Show { file } => {
-                let receipt: JobReceipt = read(&file, "receipt")?;
+                let receipt = read_receipt(&file)?;
                 printer.data(&receipt, render)
             }
             ReceiptCommand::Verify { file, genesis, anchor } => {
@@ -107,13 +107,25 @@ impl Receipt {
     }
 }
 
+fn read_receipt(path: &Path) -> anyhow::Result<JobReceipt> {
+    read_as(path, "receipt", JobReceipt::read)
+}
+
 fn read<T: serde::de::DeserializeOwned>(path: &Path, what: &str) -> anyhow::Result<T> {
+    read_as(path, what, |bytes| serde_json::from_slice(bytes))
+}
+
+fn read_as<T, E: std::fmt::Display>(
+    path: &Path,
+    what: &str,
+    parse: impl FnOnce(&[u8]) -> Result<T, E>,
+) -> anyhow::Result<T> {
     let refuse = |problem: String| {
         let message = format!("{what} {}: {problem}", path.display());
         Failure::error(Exit::BadInput, message, "muster receipt --help")
     };
     let bytes = files::read(path, MAX_BYTES).map_err(|error| refuse(error.to_string()))?;
-    serde_json::from_slice(&bytes).map_err(|error| refuse(format!("not a {what}: {error}")))
+    parse(&bytes).map_err(|error| refuse(format!("not a {what}: {error}")))
 }
 
 fn trust(genesis: Option<&Path>, anchor: Option<Anchor>, now: Millis) -> anyhow::Result<Trust> {
@@ -128,7 +140,7 @@ fn trust(genesis: Option<&Path>, anchor: Option<Anchor>, now: Millis) -> anyhow:
 }
 
 fn verify(file: &Path, trust: Trust, printer: &Printer) -> anyhow::Result<()> {
-    let receipt: JobReceipt = read(file, "receipt")?;
+    let receipt = read_receipt(file)?;
     let refuse = |problem: String, hint: String| {
         let message = format!("{} does not hold: {problem}", file.display());
         Failure::error(Exit::Failed, message, hint)
@@ -209,7 +221,7 @@ async fn anchor(
 ) -> anyhow::Result<()> {
     let client = global.client()?;
     let mut anchor = client.anchor().await?;
-    let receipt: Option<JobReceipt> = file.map(|file| read(file, "receipt")).transpose()?;
+    let receipt: Option<JobReceipt> = file.map(read_receipt).transpose()?;
     for block in receipt.iter().flat_map(|receipt| &receipt.blocks) {
         let lacks = || {
             let message = format!("{} has no block {} any more", global.node, block.height);

@@ -2,15 +2,19 @@
 
 use crate::{
     error::{Exit, Failure},
+    files,
     printer::{Printer, facts},
 };
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use muster_sim::{Plan, Report, each, replay, swarm};
+use muster_sim::{Plan, Report, each, replay, replay_file, swarm};
 use std::{
     path::PathBuf,
     time::{Duration, Instant},
 };
+
+/// The largest plan, in bytes.
+const MAX_PLAN_BYTES: u64 = 1 << 20;
 
 /// How often a swarm says how far it is.
 const TELL: Duration = Duration::from_secs(10);
@@ -26,10 +30,11 @@ pub(crate) struct Sim {
 #[derive(Subcommand)]
 enum SimCommand {
     /// Simulate one plan; the exit status is 1 where a property does not hold.
-    #[command(after_help = "Example:\n  muster sim run --seed 7 --json")]
+    #[command(after_help = "Example:\n  muster sim run --seed 7 --json\n  \
+        muster sim run --seed 8 --plan plan.toml")]
     Run {
-        /// The seed that decides the plan.
-        #[arg(long, required_unless_present = "plan", conflicts_with = "plan")]
+        /// The seed that decides the plan; of a plan in a file, what the plan leaves to chance.
+        #[arg(long, required_unless_present = "plan")]
         seed: Option<u64>,
         /// A plan as TOML or JSON, instead of a seed's.
         #[arg(long, value_name = "FILE")]
@@ -58,20 +63,19 @@ impl Sim {
     /// Runs the command.
     pub(crate) fn run(self, printer: &Printer) -> anyhow::Result<()> {
         match self.command {
-            SimCommand::Run { seed, plan } => {
-                let plan = match plan {
-                    Some(file) => {
-                        let text = std::fs::read_to_string(&file)
-                            .with_context(|| format!("cannot read {}", file.display()))?;
-                        let again = format!("--plan {}", file.display());
-                        (Plan::read(&text)?, again)
-                    }
-                    None => {
-                        let seed = seed.unwrap_or(0);
-                        (Plan::of(seed), format!("--seed {seed}"))
-                    }
-                };
-                simulate(plan, printer)
+            SimCommand::Run { seed, plan: None } => {
+                let plan = Plan::of(seed.unwrap_or_default());
+                let again = replay(&plan);
+                simulate(plan, &again, printer)
+            }
+            SimCommand::Run { seed, plan: Some(file) } => {
+                let text = files::read_text(&file, MAX_PLAN_BYTES)
+                    .with_context(|| format!("cannot read {}", file.display()))?;
+                let mut plan =
+                    Plan::read(&text).with_context(|| format!("{} is no plan", file.display()))?;
+                plan.seed = seed.unwrap_or(plan.seed);
+                let again = replay_file(plan.seed, &file.display().to_string());
+                simulate(plan, &again, printer)
             }
             SimCommand::Plan { seed } => {
                 let plan = Plan::of(seed);
@@ -88,12 +92,12 @@ impl Sim {
     }
 }
 
-fn simulate((plan, again): (Plan, String), printer: &Printer) -> anyhow::Result<()> {
+fn simulate(plan: Plan, again: &str, printer: &Printer) -> anyhow::Result<()> {
     for report in each(vec![plan]) {
         printer.data(&report, people)?;
         if !report.is_clean() {
             let found = format!("seed {} broke a property", report.seed);
-            return Err(Failure::error(Exit::Failed, found, replay(&again)));
+            return Err(Failure::error(Exit::Failed, found, again));
         }
     }
     Ok(())
@@ -104,7 +108,9 @@ fn people(report: &Report) -> String {
         ("seed", report.seed.to_string()),
         ("height", report.height.to_string()),
         ("transactions", report.applied.to_string()),
-        ("processes", report.lives.to_string()),
+        ("restarts", report.restarts.to_string()),
+        ("jailed", report.jailed.to_string()),
+        ("beacon rounds signed", report.signed_rounds.to_string()),
         ("simulated", format!("{} ms", report.simulated_ms)),
         ("trace", report.trace.to_string()),
     ]);
@@ -120,11 +126,7 @@ fn run_swarm(first: u64, time: Duration, printer: &Printer) -> anyhow::Result<()
     swarm((first..).map(Plan::of), |_, report| {
         done = done.saturating_add(1);
         if !report.is_clean() {
-            printer.note(format!(
-                "{}{}",
-                people(report),
-                replay(&format!("--seed {}", report.seed))
-            ));
+            printer.note(format!("{}{}", people(report), replay(&Plan::of(report.seed))));
             failed.push(report.clone());
         }
         if last.elapsed() >= TELL {
@@ -136,13 +138,13 @@ fn run_swarm(first: u64, time: Duration, printer: &Printer) -> anyhow::Result<()
     });
     printer.note(format!("{done} seeds from {first}, {} failed", failed.len()));
     printer.data(&failed, |failed| {
-        failed.iter().map(|report| replay(&format!("--seed {}", report.seed)) + "\n").collect()
+        failed.iter().map(|report| replay(&Plan::of(report.seed)) + "\n").collect()
     })?;
     match failed.first() {
         None => Ok(()),
         Some(report) => {
             let found = format!("{} of {done} seeds broke a property", failed.len());
-            let hint = replay(&format!("--seed {}", report.seed));
+            let hint = replay(&Plan::of(report.seed));
             Err(Failure::error(Exit::Failed, found, hint))
         }
     }

@@ -1,12 +1,19 @@
 //! `muster stake`: validate, delegate, and take stake back.
 
 use super::{Global, wallet::act};
-use crate::printer::{Printer, facts, table};
+use crate::{
+    keyfile,
+    printer::{Printer, facts, table},
+};
 use clap::{Args, Subcommand};
 use muster_api::views::{AccountStake, ValidatorView};
-use muster_ledger::{Action, stake::ValidatorStatus};
+use muster_ledger::{
+    Action,
+    stake::{SeatKey, ValidatorStatus, seats::seat_message},
+};
 use muster_types::{AccountId, Amount, UnbondingId};
 use serde::Serialize;
+use std::path::PathBuf;
 
 /// Validate, delegate, and take stake back.
 #[derive(Args)]
@@ -35,6 +42,19 @@ enum StakeCommand {
         /// What is kept of rewards before they are shared out, in hundredths of a per cent.
         #[arg(long)]
         commission_bps: u32,
+    },
+    /// Name the keys that vote for the account beside its own: one more vote for each, where the
+    /// stake pays for it.
+    ///
+    /// A node votes with one key, so each vote needs a node of its own. The keys given are all that
+    /// count from then on; a key stays the account's for ever, for what it signed.
+    #[command(after_help = "Example:\n  \
+        muster stake seats second/keys/node.json third/keys/node.json\n\n\
+        What a vote costs: muster vote params | grep seat_stake")]
+    Seats {
+        /// Their key files (`muster node init`); none: only the account's own key votes.
+        #[arg(value_name = "KEYFILE")]
+        keys: Vec<PathBuf>,
     },
     /// Add to the account's own stake as a validator.
     #[command(after_help = "Example:\n  muster stake add 1000")]
@@ -95,6 +115,7 @@ impl Stake {
             }
             StakeCommand::Show { of } => return show(global, printer, of).await,
             StakeCommand::Register { commission_bps } => Action::ValidatorSet { commission_bps },
+            StakeCommand::Seats { keys } => seats(global, &keys).await?,
             StakeCommand::Add { amount } => Action::StakeAdd { amount },
             StakeCommand::Delegate { validator, amount } => Action::Delegate { validator, amount },
             StakeCommand::Unstake { validator, amount } => Action::Unstake { validator, amount },
@@ -104,6 +125,19 @@ impl Stake {
         };
         act(global, printer, action).await
     }
+}
+
+/// Names these keys, each with its consent, for the account that acts.
+async fn seats(global: &Global, keys: &[PathBuf]) -> anyhow::Result<Action> {
+    let owner = global.account()?;
+    let chain = global.client()?.status().await?.chain;
+    let message = seat_message(&chain, &owner);
+    let mut seats = Vec::with_capacity(keys.len());
+    for path in keys {
+        let key = keyfile::load(path)?;
+        seats.push(SeatKey { key: key.account(), proof: key.sign(&message) });
+    }
+    Ok(Action::SeatsSet { seats })
 }
 
 fn status(view: &ValidatorView) -> String {

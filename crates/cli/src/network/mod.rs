@@ -117,6 +117,7 @@ impl Home {
             network: NetworkConfig::Alone,
             state_sync: false,
             unused_key: None,
+            anchor: None,
             http,
             fabric: SocketAddr::from(([127, 0, 0, 1], 0)),
             compiler: Arc::new(compiler),

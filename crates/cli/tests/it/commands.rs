@@ -12,6 +12,13 @@ fn every_command_prints_one_json_document_where_asked_to() {
     let quote = json(&["quote", &job]);
     assert_eq!((&quote["hosts_matched"], &quote["hosts_excluded"]), (&3.into(), &0.into()));
     assert!(quote["price_per_hour_usd"].is_string(), "{quote}");
+    // One validator is on its own word, and whoever asks for a price is told.
+    assert!(net.status().beacon_trusted);
+    assert_eq!(quote["beacon"], "trusted: the validators' word");
+    assert_eq!(quote["beacon_round"].as_u64().map(|round| round > 0), Some(true), "{quote}");
+    let said = net.run(&["quote", &job]);
+    let word = "trusted: the validators' word";
+    assert!(said.stdout.lines().any(|line| line.contains("beacon") && line.contains(word)));
 
     let report = json(&["run", &job]);
     assert_eq!(report["completed"], 4);
@@ -107,6 +114,28 @@ fn an_account_of_members_acts_where_enough_of_them_signed_the_same_draft() {
     assert_eq!(shown["usd"], "1");
     let job = net.job("drafted", &guests::echo(0), 1, "");
     net.run(&["run", &job, "--draft", "job.json"]).assert_refused(2, &["cannot be drafted"]);
+    net.assert_settled();
+}
+
+#[test]
+fn a_staker_names_the_keys_of_its_other_votes_with_their_consent() {
+    let net = Devnet::start();
+    let seats = |more: &[&str]| net.run(&[&["stake", "seats"], more, &["--json"]].concat());
+    for file in ["second.json", "third.json", "friend.json"] {
+        net.run(&["wallet", "new", "--key", file, "--json"]).json();
+    }
+    seats(&["second.json"]).assert_refused(1, &["validator"]);
+    let register = ["stake", "register", "--commission-bps", "0", "--json"];
+    net.run(&register).json();
+    seats(&["second.json", "nowhere.json"]).assert_refused(2, &["nowhere.json"]);
+    seats(&["second.json", "third.json"]).json();
+    // They are its own for ever, whoever holds the file, and its own key needs no naming.
+    let friend = net.run(&["wallet", "show", "--key", "friend.json", "--json"]).json();
+    let friend = friend["account"].as_str().unwrap();
+    net.run(&["wallet", "send", "1", "usd", friend, "--json"]).json();
+    net.run(&[&register[..], &["--key", "friend.json"]].concat()).json();
+    seats(&["third.json", "--key", "friend.json"]).assert_refused(1, &["exists"]);
+    seats(&[]).json();
     net.assert_settled();
 }
 

@@ -77,6 +77,11 @@ impl Said {
 pub(crate) struct Running(Child);
 
 impl Running {
+    /// The process's id.
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+
     /// SIGKILL: no goodbye.
     pub(crate) fn kill(mut self) {
         self.0.kill().unwrap();

@@ -8,6 +8,7 @@ mod crashes;
 mod demo;
 mod devnet;
 mod guests;
+mod listeners;
 mod namespaces;
 mod netns;
 mod receipts;

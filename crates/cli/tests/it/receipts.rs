@@ -4,20 +4,54 @@ use crate::{
     devnet::{Devnet, wait_until},
     guests,
 };
+use muster_api::receipt::{Receipt, check};
+use muster_ledger::Genesis;
+use muster_node::light::{Prover, Trust};
 use serde_json::Value;
+use std::fs;
 
-/// Replaces the last character of a text, or adds one to a number.
+/// Every place in a document, as pointers.
+fn places(value: &Value, at: &str, found: &mut Vec<String>) {
+    match value {
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                places(item, &format!("{at}/{index}"), found);
+            }
+        }
+        Value::Object(fields) => {
+            for (name, field) in fields {
+                places(field, &format!("{at}/{name}"), found);
+            }
+        }
+        _ => found.push(at.to_owned()),
+    }
+}
+
+/// Changes a character in the middle of a text, turns a truth around, adds one to a number.
 fn change(value: &mut Value) {
     *value = match &*value {
         Value::String(text) => {
-            let mut text = text.clone();
-            let last = if text.pop() == Some('1') { '2' } else { '1' };
-            text.push(last);
-            Value::String(text)
+            let mut bytes = text.clone().into_bytes();
+            let middle = bytes.len() / 2;
+            match bytes.get_mut(middle) {
+                Some(byte) => *byte = if *byte == b'1' { b'2' } else { b'1' },
+                None => bytes.push(b'1'),
+            }
+            Value::String(String::from_utf8(bytes).unwrap())
         }
         Value::Number(number) => Value::from(number.as_u64().unwrap() + 1),
+        Value::Bool(set) => Value::Bool(!set),
+        Value::Null => Value::from(1),
         other => panic!("{other} is not a leaf"),
     };
+}
+
+/// Whether who has this genesis believes a receipt: what `muster receipt verify` does.
+fn is_believed(text: &[u8], genesis: &Genesis) -> bool {
+    let Ok(receipt) = Receipt::read(text) else { return false };
+    let trust = Trust::genesis(genesis, genesis.time);
+    let Ok(prover) = Prover::new(receipt.chain, &receipt.trail, trust) else { return false };
+    check(&receipt, |block| prover.prove(block).map_err(|error| error.to_string())).is_ok()
 }
 
 /// Runs a small job on a network with epochs of a few blocks; gives the receipt's path, once the
@@ -48,66 +82,61 @@ fn a_receipt_is_verified_offline_and_any_change_is_found() {
     assert!(said.stdout.contains("nothing but its own word"), "{said:?}");
     assert!(said.stderr.contains("taken on its own word"), "{said:?}");
 
-    let text = std::fs::read_to_string(&receipt).unwrap();
+    // What is trusted, and how old that is, for programs and for people.
+    let trusted = &verified["trusted"];
+    let whole: Genesis = serde_json::from_slice(&fs::read(&genesis).unwrap()).unwrap();
+    assert_eq!(trusted["since"], whole.time.0);
+    assert_eq!(trusted["unbonding"], whole.params.stake_unbonding_ms.0);
+    assert!(trusted["age"].as_u64().is_some_and(|age| age > 0), "{trusted}");
+    let said = net.run(&["receipt", "verify", &receipt, "--genesis", &genesis]);
+    let line = said.stdout.lines().find(|line| line.starts_with("trusted")).unwrap();
+    let age = line.split_once("genesis, ").and_then(|(_, rest)| rest.split_once(" old")).unwrap();
+    assert!(age.0.ends_with(" s") || age.0.ends_with(" min"), "{line}");
+    assert!(line.contains("(stake is free after 14 days)"), "{line}");
+
+    let text = fs::read_to_string(&receipt).unwrap();
     let good: Value = serde_json::from_str(&text).unwrap();
-    for place in [
-        "/version",
-        "/chain",
-        "/trail/epoch",
-        "/trail/validators/0",
-        "/trail/ends/0/epoch",
-        "/trail/ends/0/height",
-        "/trail/ends/0/now",
-        "/trail/ends/0/header",
-        "/trail/ends/0/certificate",
-        "/trail/ends/1/next/0",
-        "/trail/ends/2/header",
-        "/job/id",
-        "/job/tenant",
-        "/job/spec/escrow",
-        "/job/spec/tasks",
-        "/job/spec/manifest",
-        "/manifest/salt",
-        "/manifest/module",
-        "/escrow/deposited",
-        "/escrow/paid",
-        "/escrow/refunded",
-        "/escrow/fees",
-        "/leases/0/paid",
-        "/leases/0/covered",
-        "/leases/0/accrued",
-        "/leases/0/rate",
-        "/leases/0/host/provider",
-        "/leases/0/commitment/root",
-        "/leases/0/commitment/count",
-        "/leases/0/commitment/fuel",
-        "/results/0/lease",
-        "/results/0/task/input",
-        "/results/0/task/fuel_limit",
-        "/results/1/result/output",
-        "/results/2/result/fuel",
-        "/results/3/signature",
-        "/blocks/0/height",
-        "/blocks/0/epoch",
-        "/blocks/0/now",
-        "/blocks/0/digest",
-        "/blocks/0/header",
-        "/blocks/0/certificate",
-        "/blocks/0/count",
-        "/blocks/0/events/0/position",
-        "/blocks/0/events/0/event/amount",
+    let good_receipt = Receipt::read(text.as_bytes()).unwrap();
+    assert!(is_believed(text.as_bytes(), &whole));
+    let mut pointers = Vec::new();
+    places(&good, "", &mut pointers);
+    assert!(pointers.len() > 200, "{}", pointers.len());
+    for place in &pointers {
+        // In the file's own words, but for the change.
+        let mut receipt = good.clone();
+        change(receipt.pointer_mut(place).unwrap());
+        let Ok(receipt) = serde_json::from_value::<Receipt>(receipt) else { continue };
+        let changed = serde_json::to_vec(&receipt).unwrap();
+        assert!(changed != serde_json::to_vec(&good_receipt).unwrap(), "{place} says nothing");
+        assert!(!is_believed(&changed, &whole), "{place} was changed unseen");
+    }
+    // The program says so.
+    for (place, names) in [
+        ("/version", "version 4"),
+        ("/name", "`signature`"),
+        ("/quote/hosts", "`signature`"),
+        ("/trail/ends/1/now", "changed.json"),
+        ("/job/closed", "`job.closed`"),
+        ("/leases/0/commitment/root", "`leases[0]`"),
+        ("/blocks/0/events/0/position", "`blocks[0].events[0]`"),
     ] {
-        let mut changed = good.clone();
-        change(changed.pointer_mut(place).unwrap_or_else(|| panic!("no {place}")));
-        net.home.write("changed.json", changed.to_string());
+        let mut receipt = good.clone();
+        change(receipt.pointer_mut(place).unwrap_or_else(|| panic!("no {place}")));
+        let receipt: Receipt = serde_json::from_value(receipt).unwrap();
+        net.home.write("changed.json", serde_json::to_vec(&receipt).unwrap());
         let said = verify("changed.json");
         assert!(matches!(said.code, Some(1 | 2)), "{place} was changed unseen: {said:?}");
         assert!(said.stderr.contains("changed.json"), "{place}: {said:?}");
+        assert!(said.stderr.contains(names), "{place}: {said:?}");
     }
+    let spelled = text.replacen("\"name\"", "\"note\": 1,\n  \"name\"", 1);
+    net.home.write("changed.json", spelled);
+    verify("changed.json").assert_refused(2, &["changed.json", "unknown field"]);
     for list in ["/results", "/blocks", "/leases", "/trail/ends", "/trail/validators"] {
-        let mut changed = good.clone();
-        changed.pointer_mut(list).and_then(Value::as_array_mut).unwrap().pop();
-        net.home.write("changed.json", changed.to_string());
+        let mut receipt = good.clone();
+        receipt.pointer_mut(list).and_then(Value::as_array_mut).unwrap().pop();
+        let receipt: Receipt = serde_json::from_value(receipt).unwrap();
+        net.home.write("changed.json", serde_json::to_vec(&receipt).unwrap());
         verify("changed.json").assert_refused(1, &["changed.json", "does not hold"]);
     }
     net.home.write("changed.json", "{");

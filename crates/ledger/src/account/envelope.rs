@@ -9,15 +9,15 @@
 //! A duty of a key of the committee ([`Action::is_duty`]), signed by that key, needs no account: no
 //! nonce is looked at and no fee is taken.
 
-use super::{Account, Authority, DelegatedKey, NONCE_WINDOW};
+use super::{Account, Authority, DelegatedKey, Multisig, NONCE_WINDOW};
 use crate::{
-    Action, Reject, Tx,
+    Action, Params, Reject, Tx,
     block::Stamp,
     ctx::{By, Ctx, Env, sum},
     provider::Provider,
     stake::committee,
 };
-use muster_types::{AccountId, Amount, Auth, Envelope, KeySignature};
+use muster_types::{AccountId, Amount, Auth, Envelope, KeySignature, Millis};
 
 /// Chain and expiry.
 pub(crate) fn check(env: &Env, envelope: &Envelope<Action>) -> Result<(), Reject> {
@@ -46,10 +46,10 @@ pub(crate) fn admit(
 ) -> Result<(By, Option<Spender>), Reject> {
     let envelope = &tx.envelope;
     let signer = envelope.signer;
-    if envelope.action.is_duty() && matches!(tx.auth, Auth::Own(_)) {
-        if !committee::is_seat(&ctx.scratch, &signer) {
-            return Err(Reject::not_yours("validator"));
-        }
+    if envelope.action.is_duty()
+        && matches!(tx.auth, Auth::Own(_))
+        && committee::is_seat(&ctx.scratch, &signer)
+    {
         return Ok((By { signer, tx: stamp.id, fee: Amount::ZERO }, None));
     }
     let mut account: Account = ctx.find(&signer).ok_or(Reject::NoAccount)?;
@@ -68,7 +68,7 @@ pub(crate) fn admit(
             use_nonce(&mut account.nonce, &mut account.nonces_used, envelope.nonce)?;
         }
     }
-    let fee = fee(ctx.env, tx, stamp)?;
+    let fee = fee(&ctx.env.params, tx, stamp.bytes)?;
     if fee > envelope.max_fee {
         return Err(Reject::FeeTooHigh { fee, max_fee: envelope.max_fee });
     }
@@ -94,7 +94,11 @@ fn check_members(
     members: &[KeySignature],
 ) -> Result<(), Reject> {
     let authority: Option<Authority> = ctx.find(account);
-    let policy = authority.and_then(|authority| authority.policy);
+    suffice(authority.and_then(|authority| authority.policy), members)
+}
+
+/// As [`check_members`], of a policy.
+pub(super) fn suffice(policy: Option<Multisig>, members: &[KeySignature]) -> Result<(), Reject> {
     let policy = policy.ok_or(Reject::not_yours("owner"))?;
     if !policy.has(members) {
         return Err(Reject::not_yours("member"));
@@ -115,15 +119,18 @@ fn use_key(
 ) -> Result<(), Reject> {
     let id = (*account, *key);
     let mut record: DelegatedKey = ctx.load(&id)?;
-    if ctx.env.head.now > record.expires {
-        return Err(Reject::wrong_state("key", "expired"));
-    }
-    if !record.scopes.meets(envelope.action.scopes()) {
-        return Err(Reject::OutOfScope);
-    }
+    may_act(&record, ctx.env.head.now, &envelope.action)?;
     use_nonce(&mut record.nonce, &mut record.nonces_used, envelope.nonce)?;
     ctx.store(&id, &record);
     Ok(())
+}
+
+/// The key is good at `now`, and one of its scopes allows the action.
+pub(super) fn may_act(record: &DelegatedKey, now: Millis, action: &Action) -> Result<(), Reject> {
+    if now > record.expires {
+        return Err(Reject::wrong_state("key", "expired"));
+    }
+    if record.scopes.meets(action.scopes()) { Ok(()) } else { Err(Reject::OutOfScope) }
 }
 
 /// Takes what the account's free balances fell by, fee included, off the key's limits.
@@ -148,13 +155,13 @@ fn spend(limit: &mut Amount, needed: Amount) -> Result<(), Reject> {
 }
 
 /// A signature beyond the first costs a unit.
-fn fee(env: &Env, tx: &Tx, stamp: &Stamp) -> Result<Amount, Reject> {
+pub(super) fn fee(params: &Params, tx: &Tx, bytes: usize) -> Result<Amount, Reject> {
     let count = |count: usize| u64::try_from(count).map_err(|_| Reject::Overflow);
-    let bytes = count(stamp.bytes)?;
-    let by_size = env.params.fee_per_byte.checked_mul(bytes).ok_or(Reject::Overflow)?;
+    let bytes = count(bytes)?;
+    let by_size = params.fee_per_byte.checked_mul(bytes).ok_or(Reject::Overflow)?;
     let signatures = count(tx.auth.count().saturating_sub(1))?;
     let units = tx.envelope.action.units().saturating_add(signatures);
-    sum(by_size, env.params.fee_per_unit.checked_mul(units).ok_or(Reject::Overflow)?)
+    sum(by_size, params.fee_per_unit.checked_mul(units).ok_or(Reject::Overflow)?)
 }
 
 fn use_nonce(next: &mut u64, nonces_used: &mut u64, given: u64) -> Result<(), Reject> {

@@ -45,6 +45,7 @@
 //! each signature beyond the first. The block's fees go to its proposer, and to those who delegate
 //! to it, when it ends ([`crate::stake`]).
 
+pub(crate) mod admission;
 pub(crate) mod authority;
 pub(crate) mod delegated;
 pub(crate) mod envelope;
@@ -54,6 +55,7 @@ pub(crate) mod key_revoke;
 pub(crate) mod multisig_set;
 pub(crate) mod transfer;
 
+pub use admission::{Admission, Standing};
 pub use authority::{Authority, Multisig};
 pub use delegated::{DelegatedKey, Scope, Scopes};
 

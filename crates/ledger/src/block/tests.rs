@@ -180,7 +180,7 @@ fn a_genesis_that_cannot_begin_a_chain_names_the_field() {
     };
     assert_eq!(with(|genesis| genesis.protocol = 9), GenesisError::Protocol { given: 9 });
     let voted = with(|genesis| genesis.params.protocol = 9);
-    assert_eq!(voted, GenesisError::Protocol { given: 9 });
+    assert_eq!(voted, GenesisError::Protocols);
     assert_eq!(with(|genesis| genesis.name.clear()), GenesisError::Name);
     assert_eq!(with(|genesis| genesis.validators.clear()), GenesisError::Validators);
     let twice = with(|genesis| genesis.validators = vec![id("val"), id("val")]);

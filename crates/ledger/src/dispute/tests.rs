@@ -169,6 +169,21 @@ fn without_a_verdict_it_is_nobodys_fault() {
 }
 
 #[test]
+fn a_seat_that_has_no_account_votes_for_nothing() {
+    let mut c = case(&["val", "k1", "k2"], |params| params.fee_per_unit = Amount::from_nanos(1));
+    let dispute = c.open(1, 2);
+    let vote = Action::DisputeVote { dispute, output: Some(result(1)) };
+    for (who, open) in [("k1", true), ("k2", true), ("val", false)] {
+        let before = view::account(&c.w.state, &id(who));
+        let (receipt, _) = c.w.ok(who, vote.clone());
+        assert_eq!((receipt.fee, view::account(&c.w.state, &id(who))), (Amount::ZERO, before));
+        assert_eq!(c.w.dispute(&dispute).status == DisputeStatus::Open, open, "{who}");
+        assert!(matches!(c.w.refused(who, vote.clone()), Reject::Duplicate) == open);
+    }
+    assert_eq!(c.w.refused("k3", vote), Reject::NoAccount);
+}
+
+#[test]
 fn only_validators_vote_once_and_two_thirds_of_them_decide() {
     let mut c = case(&["val", "eve", "bob", "rob"], |_| ());
     let dispute = c.open(1, 2);

@@ -11,7 +11,7 @@
 //!
 //! A proposal names parameters and their new values, each a whole number in the parameter's own
 //! unit. It is refused where there is no such parameter, or where the parameters of the moment
-//! would be out of bounds with it. It costs `proposal_fee` in `usd`, which goes to the validators
+//! would be out of bounds with it, or `stake_unbonding_ms` lower than it is. It costs `proposal_fee` in `usd`, which goes to the validators
 //! like every fee and does not come back. All times are steady time ([`crate::Head`]).
 //!
 //! # Who votes

@@ -55,10 +55,10 @@ pub(crate) fn run(
 }
 
 /// The parameters with the changes; refused where one does not exist or they would be out of
-/// bounds.
-pub(super) fn changed(params: &Params, changes: &[ParamChange]) -> Result<Params, Reject> {
+/// bounds ([`Params::check_change`]).
+pub(super) fn changed(before: &Params, changes: &[ParamChange]) -> Result<Params, Reject> {
     let bad = |name: &str| Reject::BadField { field: Cow::Owned(format!("changes.{name}")) };
-    let mut params = params.clone();
+    let mut params = before.clone();
     for ParamChange { name, value } in changes {
         if params.get(name).is_none() {
             return Err(Reject::not_found("parameter"));
@@ -67,6 +67,6 @@ pub(super) fn changed(params: &Params, changes: &[ParamChange]) -> Result<Params
             return Err(bad(name));
         }
     }
-    params.check().map_err(|error| bad(error.name))?;
+    params.check_change(before).map_err(|error| bad(error.name))?;
     Ok(params)
 }

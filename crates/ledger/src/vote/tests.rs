@@ -283,6 +283,32 @@ fn of_two_proposals_that_only_clash_together_the_later_one_fails() {
 }
 
 #[test]
+fn the_time_in_which_stake_can_be_slashed_is_raised_by_votes_and_never_lowered() {
+    let mut w = stakers(|_| ());
+    let before = view::params(&w.state).stake_unbonding_ms;
+    let to = |time: Millis| propose(&[("stake_unbonding_ms", u128::from(time.0))]);
+    let refused = Reject::bad_field("changes.stake_unbonding_ms");
+    for lower in [0, before.0 / 2, before.0 - 1] {
+        assert_eq!(w.refused("val", to(Millis(lower))), refused, "{lower}");
+    }
+    // Of two that were made at the same time, the one that would take back the other's fails.
+    let [higher, high] = [2_000, 1_000].map(|more| {
+        let (receipt, _) = w.ok("val", to(before.after(Millis(more))));
+        let proposal = ProposalId::derive(&receipt.tx);
+        w.ok("val", vote(proposal, Yes));
+        proposal
+    });
+    for proposal in [higher, high] {
+        w.end_vote(&proposal);
+    }
+    w.pass(10, 1_000);
+    assert_eq!(w.proposal(&higher).status, ProposalStatus::Applied);
+    assert_eq!(w.proposal(&high).status, ProposalStatus::Failed);
+    assert_eq!(view::params(&w.state).stake_unbonding_ms, before.after(Millis(2_000)));
+    assert_eq!(w.refused("val", to(before)), refused);
+}
+
+#[test]
 fn a_block_tallies_one_proposal_and_the_next_one_the_next() {
     let mut w = stakers(|_| ());
     let acts = (0..3).map(|_| ("val", propose(&[("visit_max", 7)]))).collect();

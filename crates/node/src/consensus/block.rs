@@ -23,7 +23,7 @@ use commonware_cryptography::{Digest as _, Digestible, blake3::Digest, ed25519::
 use commonware_runtime::BufMut;
 use commonware_storage::{mmr::Location, qmdb::sync::Target};
 use commonware_utils::range::NonEmptyRange;
-use muster_ledger::limits;
+use muster_ledger::{genesis, limits};
 use muster_types::{
     AccountId, Hash, MAX_TX_BYTES, Millis, TxId,
     codec::{self, DecodeError},
@@ -31,9 +31,17 @@ use muster_types::{
 };
 use std::sync::Arc;
 
-/// The protocol that this build speaks: the ledger's rules. A block of another version is refused.
+/// The newest protocol that this build speaks: the ledger's rules. A block is of the one that the
+/// state before it says; one that this build does not know is refused.
 pub const PROTOCOL_VERSION: u16 = 1;
 const _: () = assert!(PROTOCOL_VERSION as u32 == muster_ledger::genesis::PROTOCOL, "one protocol");
+
+/// Whether this build speaks a protocol.
+#[must_use]
+pub fn knows_version(version: u16) -> bool {
+    genesis::knows(version.into())
+}
+
 /// The most bytes of transactions in a block.
 pub const MAX_BLOCK_BYTES: usize = 4 * 1024 * 1024;
 /// The most transactions in a block.
@@ -52,7 +60,7 @@ pub(crate) type Ctx = Context<Digest, PublicKey>;
 /// What a block commits to.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct Header {
-    /// The protocol, [`PROTOCOL_VERSION`].
+    /// The protocol: that of the state before it, at most [`PROTOCOL_VERSION`].
     pub version: u16,
     /// The chain: the hash of its genesis.
     pub chain: Hash,
@@ -166,14 +174,14 @@ pub(crate) fn to_account(key: &PublicKey) -> AccountId {
 impl Block {
     /// The block before the first: no transactions, an empty store.
     pub(crate) fn genesis(
-        chain: Hash,
+        (version, chain): (u16, Hash),
         time: Millis,
         leader: PublicKey,
         validators: &[AccountId],
         empty: &Target<commonware_storage::mmr::Family, Digest>,
     ) -> Self {
         let header = Header {
-            version: PROTOCOL_VERSION,
+            version,
             chain,
             parent: Hash::ZERO,
             height: 0,
@@ -250,7 +258,7 @@ impl Read for Block {
         let header = <[u8; HEADER_BYTES]>::read(buf)?;
         let header: Header = codec::decode(&header, HEADER_BYTES)
             .map_err(|_| CodecError::Invalid("block", "malformed header"))?;
-        if header.version != PROTOCOL_VERSION {
+        if !knows_version(header.version) {
             tracing::error!(
                 found = header.version,
                 supported = PROTOCOL_VERSION,

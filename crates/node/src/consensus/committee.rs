@@ -109,7 +109,13 @@ impl Committees {
         let mut known = known.write().unwrap_or_else(PoisonError::into_inner);
         known.insert(epoch, Scoped::scheme(scheme.clone()));
         while known.len() > REMEMBERED {
-            known.pop_first();
+            // A node that replays the chain comes to epochs long before those that it has heard of.
+            let first = known.first_key_value().map(|(first, _)| *first);
+            if first == Some(epoch) {
+                known.pop_last()
+            } else {
+                known.pop_first()
+            };
         }
         Some(Committee { scheme, members })
     }

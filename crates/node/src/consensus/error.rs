@@ -1,4 +1,5 @@
 use super::block::PROTOCOL_VERSION;
+use crate::light::TrustError;
 use muster_ledger::GenesisError;
 use muster_types::{AccountId, Hash, codec::DecodeError};
 use std::{io, net::SocketAddr, path::PathBuf};
@@ -41,6 +42,18 @@ pub enum NodeError {
     #[error("the genesis is not usable here: {reason}")]
     Genesis {
         /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// What the node would have to believe of the past is not to be believed.
+    #[error(
+        "an empty directory begins with what is taken for granted: set `anchor` to a file of \
+         `muster receipt anchor`, written by a node that you trust"
+    )]
+    Trust(#[source] TrustError),
+    /// The anchor cannot be begun with.
+    #[error("the anchor cannot be used: {reason}")]
+    Anchor {
+        /// Why.
         reason: &'static str,
     },
     /// A peer's key is none.

@@ -2,11 +2,12 @@
 //!
 //! The engine hands over pairs of votes that an honest validator does not cast both. They are
 //! turned into the ledger's evidence, checked by the ledger's own rule, and reported in a
-//! transaction of this node's account, which must have something to pay for it.
+//! transaction. A key that votes owes it; any other node pays for it, if it has an account.
 
 use super::{
     block::{to_account, to_hash},
     committee::Committees,
+    duty,
     hot::HotState,
 };
 use crate::mempool::{TxOutcome, TxPool};
@@ -27,9 +28,8 @@ use muster_ledger::{
         Equivocation,
         equivocation::{Ballot, Proposal, SignedBallot, vote_message},
     },
-    view,
 };
-use muster_types::{Amount, Envelope, Hash, Millis, SecretKey, Signature};
+use muster_types::{Hash, Millis, SecretKey, Signature};
 use std::collections::BTreeSet;
 use tokio::sync::mpsc;
 
@@ -38,7 +38,6 @@ const WAITING: usize = 16;
 /// How often a report is sent until the ledger has it.
 const TRIES: usize = 5;
 const LIFETIME: Millis = Millis(30_000);
-const MAX_FEE: Amount = Amount::from_nanos(10_000_000);
 
 /// What listens to the engines of all epochs.
 #[derive(Clone)]
@@ -121,6 +120,16 @@ fn evidence(activity: &Activity<Scheme, Digest>, committees: &Committees) -> Opt
     Some(Equivocation { key, epoch, view: round.view().get(), first, second })
 }
 
+/// Whether the ledger will see it so: votes that the engine reports need not be verified.
+fn holds(chain: &Hash, evidence: &Equivocation) -> bool {
+    let Equivocation { key, epoch, view, first, second } = evidence;
+    let signed = |vote: &SignedBallot| {
+        let message = vote_message(chain, *epoch, *view, &vote.ballot);
+        key.verify(&message, &vote.signature).is_ok()
+    };
+    evidence.contradicts() && signed(first) && signed(second)
+}
+
 /// Reports evidence to the ledger.
 pub(crate) struct Reporter {
     pub(crate) chain: Hash,
@@ -139,7 +148,7 @@ impl Reporter {
             if evidence.key == self.key.account() || reported.contains(&offence) {
                 continue;
             }
-            if !self.holds(&evidence) {
+            if !holds(&self.chain, &evidence) {
                 tracing::warn!(validator = %evidence.key, "a contradiction does not hold");
                 continue;
             }
@@ -153,36 +162,21 @@ impl Reporter {
         futures::future::pending::<()>().await;
     }
 
-    /// Whether the ledger will see it so: votes that the engine reports need not be verified.
-    fn holds(&self, evidence: &Equivocation) -> bool {
-        let Equivocation { key, epoch, view, first, second } = evidence;
-        let signed = |vote: &SignedBallot| {
-            let message = vote_message(&self.chain, *epoch, *view, &vote.ballot);
-            key.verify(&message, &vote.signature).is_ok()
-        };
-        evidence.contradicts() && signed(first) && signed(second)
-    }
-
     async fn report(&self, evidence: &Equivocation) {
-        let me = self.key.account();
+        let action = Action::EquivocationReport { evidence: Box::new(*evidence) };
         for _ in 0..TRIES {
             let mut heads = self.hot.heads();
             heads.mark_unchanged();
-            let (account, now) =
-                self.hot.read(|state, head| (view::account(state, &me), head.time));
-            let Some(account) = account else {
-                tracing::warn!(%me, "no account to report a contradiction with");
+            let tx = self.hot.read(|state, head| {
+                let times = (head.time, LIFETIME);
+                duty::sign(state, self.chain, &self.key, action.clone(), times)
+            });
+            let Some(tx) = tx else {
+                let me = self.key.account();
+                tracing::warn!(%me, "no vote and no account to report a contradiction with");
                 return;
             };
-            let envelope = Envelope {
-                chain: self.chain,
-                signer: me,
-                nonce: account.nonce,
-                max_fee: MAX_FEE,
-                expires: now.after(LIFETIME),
-                action: Action::EquivocationReport { evidence: Box::new(*evidence) },
-            };
-            match self.pool.submit(envelope.sign(&self.key)) {
+            match self.pool.submit(tx) {
                 Ok(submission) => match submission.outcome.await {
                     Ok(TxOutcome::Final { .. }) => return,
                     // Somebody else was faster, or it does not count any more.
@@ -190,7 +184,7 @@ impl Reporter {
                         tracing::debug!(%reject, "a contradiction was not reported");
                         return;
                     }
-                    Ok(TxOutcome::Expired | TxOutcome::Replaced) | Err(_) => {}
+                    Ok(TxOutcome::Expired | TxOutcome::Replaced | TxOutcome::Evicted) | Err(_) => {}
                 },
                 // Another transaction of this account waits: after it.
                 Err(reject) => tracing::debug!(%reject, "a report has to wait"),
@@ -202,3 +196,6 @@ impl Reporter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,7 @@ use muster_ledger::{Changes, Event, MemoryState, Receipt, State, Tx, market::Quo
 use muster_market::{Explanation, Terms};
 use muster_types::{Hash, Millis, TxId};
 use std::{
+    fmt,
     iter::Peekable,
     ops::Bound,
     sync::{Arc, Mutex, OnceLock, PoisonError, RwLock},
@@ -86,6 +87,12 @@ impl Base {
 pub(crate) struct HotState {
     base: RwLock<Base>,
     heads: watch::Sender<Head>,
+}
+
+impl fmt::Debug for HotState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HotState").field("head", &self.head()).finish_non_exhaustive()
+    }
 }
 
 impl HotState {

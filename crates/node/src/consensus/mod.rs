@@ -29,12 +29,16 @@
 //! what it signs must not sign.
 
 mod alone;
+mod anchor;
 mod app;
 mod beacon;
 mod block;
 mod committee;
+pub(crate) mod duty;
+mod ends;
 mod error;
 mod evidence;
+mod exit;
 mod hot;
 mod p2p;
 mod pace;
@@ -50,13 +54,17 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod trail;
+mod watched;
 mod wire;
 
 pub use alone::commit_blocks;
-pub use block::{Header, MAX_BLOCK_BYTES, MAX_BLOCK_TXS, PROTOCOL_VERSION, body_root, digest_of};
+pub use block::{
+    Header, MAX_BLOCK_BYTES, MAX_BLOCK_TXS, PROTOCOL_VERSION, body_root, digest_of, knows_version,
+};
 pub(crate) use committee::Committees;
 pub use committee::{Epochs, committee_hash};
 pub use error::NodeError;
+pub(crate) use hot::HotState;
 pub use hot::{Executed, Head};
 pub use p2p::{P2p, Peer, PeerAddress, PeerAddressError};
 pub use pace::Pace;
@@ -66,7 +74,7 @@ pub use store::store_key;
 pub(crate) use trail::certified;
 pub use trail::{EpochEnd, EpochEndError};
 
-use crate::mempool::TxPool;
+use crate::{files, mempool::TxPool};
 use beacon::Beacon;
 use block::{Block, preimage, to_hash};
 use commonware_codec::Encode as _;
@@ -75,26 +83,26 @@ use commonware_cryptography::{Digestible as _, Signer as _, ed25519};
 use commonware_glue::stateful::db::DatabaseSet;
 use commonware_runtime::{Handle, Runner as _, Spawner as _, Supervisor as _, tokio as runtime};
 use commonware_utils::{TryCollect as _, ordered::Set};
-use futures::future::{Either, select, select_all};
-use hot::HotState;
+use ends::LentEnds;
+use exit::{Exit, died, exit_of, panic_text, supervise};
+use muster_api::views::Anchor;
 use muster_ledger::{Genesis, MemoryState, State, Tx, view};
 use muster_market::{Explanation, Terms};
-use muster_types::{AccountId, Hash, SecretKey};
-use stack::{Marshal, StackConfig};
+use muster_types::{AccountId, Hash, Millis, SecretKey};
+use stack::StackConfig;
 use std::{
-    any::Any,
     fs::{self, File, TryLockError},
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 use tokio::sync::{oneshot, watch};
+use watched::{Failure, Watched};
 use wire::{Peers, Wire};
 
 /// A block that became final.
@@ -154,6 +162,9 @@ pub struct Config {
     /// there, an empty `dir` has forgotten nothing, and the node votes at once on a chain that is
     /// under way.
     pub unused_key: Option<PathBuf>,
+    /// Where `dir` is empty: what to begin with instead of genesis, as somebody trusted wrote it
+    /// down.
+    pub anchor: Option<Anchor>,
     /// Where it takes transactions from. Made for this chain.
     pub pool: TxPool,
     /// When it makes blocks.
@@ -173,22 +184,17 @@ struct Running {
     hot: Arc<HotState>,
     genesis: Arc<Block>,
     epochs: Epochs,
-    marshal: Marshal,
+    ends: LentEnds,
     stop: Mutex<Option<oneshot::Sender<()>>>,
     thread: Mutex<Option<thread::JoinHandle<()>>>,
     exit: watch::Receiver<Option<Exit>>,
 }
 
-/// How the engine ended.
-#[derive(Clone, Debug)]
-enum Exit {
-    Stopped,
-    Died(String),
-}
-
 /// The stack of the engine's first thread: the future that starts everything is large where code
 /// is not optimized.
 const STACK_BYTES: usize = 16 * 1024 * 1024;
+/// Where the engine stores what it has, in the data directory.
+const LEDGER: &str = "ledger";
 /// How long a starting node waits for another to let go of the directory: one that was killed
 /// just now still holds it until its last write has ended.
 pub(crate) const LOCK_WAIT: Duration = Duration::from_secs(2);
@@ -202,6 +208,7 @@ impl Consensus {
     /// [`NodeError`] where the directory or the genesis is not usable or the engine dies.
     pub async fn start(config: Config) -> Result<Self, NodeError> {
         let stack = prepare(&config)?;
+        let trusted = anchor::check(&config, local_time());
         let net = Net { config: config.network, key: config.key, chain: config.genesis.id() };
         let dir = config.dir.clone();
         let (hot, genesis, epochs) = (stack.hot.clone(), stack.genesis.clone(), stack.epochs);
@@ -212,7 +219,8 @@ impl Consensus {
             .name("muster-consensus".into())
             .stack_size(STACK_BYTES)
             .spawn(move || {
-                let lock = match open_dir(&dir, net.chain) {
+                let opened = open_dir(&dir, net.chain);
+                let lock = match opened.and_then(|lock| begins(&dir, trusted).map(|()| lock)) {
                     Ok(lock) => lock,
                     Err(error) => {
                         // Where nobody waits for it, nobody wants to know.
@@ -221,19 +229,18 @@ impl Consensus {
                     }
                 };
                 let stopping = AtomicBool::new(false);
-                let run = || run(dir.join("ledger"), stack, &net, ready_sender, (stop, &stopping));
-                let end = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
-                    // Actors that wait for one that has stopped already are cut off.
-                    if stopping.load(Ordering::Relaxed) {
-                        return Exit::Stopped;
-                    }
-                    Exit::Died(panic_text(panic.as_ref()))
-                });
+                let failure = Failure::default();
+                let run = || {
+                    run(&dir.join(LEDGER), stack, &net, ready_sender, (stop, &stopping), &failure)
+                };
+                let end = catch_unwind(AssertUnwindSafe(run));
+                let end = end.map_err(|panic| panic_text(panic.as_ref()));
+                let end = exit_of(end, stopping.load(Ordering::Relaxed), failure.get());
                 drop(lock);
                 exit_sender.send_replace(Some(end));
             })
             .map_err(|source| NodeError::Directory { dir: config.dir, source })?;
-        let marshal = match ready.await {
+        let ends = match ready.await {
             Ok(started) => started?,
             Err(_) => return Err(died(&mut exit).await),
         };
@@ -242,7 +249,7 @@ impl Consensus {
             hot,
             genesis,
             epochs,
-            marshal,
+            ends,
             stop: Mutex::new(Some(stop_sender)),
             thread: Mutex::new(Some(thread)),
             exit,
@@ -279,7 +286,7 @@ impl Consensus {
         let (exit_sender, exit) = watch::channel(None);
         let supervisor = context.child("supervisor");
         let started = stack::start(context, stack, channels, peers, blocker).await;
-        let marshal = started.marshal.clone();
+        let ends = started.ends.clone();
         supervisor.spawn(move |_| async move {
             let exit = supervise(started.actors, stop).await;
             exit_sender.send_replace(Some(exit));
@@ -289,7 +296,7 @@ impl Consensus {
             hot,
             genesis,
             epochs,
-            marshal,
+            ends,
             stop: Mutex::new(Some(stop_sender)),
             thread: Mutex::new(None),
             exit,
@@ -339,7 +346,7 @@ impl Consensus {
         let block = if height == 0 {
             self.0.genesis.clone()
         } else {
-            match self.0.marshal.get_block(Height::new(height)).await {
+            match self.0.ends.marshal.get_block(Height::new(height)).await {
                 Some(block) => Arc::new(block.inner().clone()),
                 None => return self.ended().map_or(Ok(None), Err),
             }
@@ -360,7 +367,7 @@ impl Consensus {
 
     /// The validators' encoded certificate that the block at `height` is final. Genesis has none.
     pub async fn certificate(&self, height: u64) -> Option<Vec<u8>> {
-        let finalization = self.0.marshal.get_finalization(Height::new(height)).await?;
+        let finalization = self.0.ends.marshal.get_finalization(Height::new(height)).await?;
         Some(finalization.encode().to_vec())
     }
 
@@ -397,29 +404,6 @@ impl Consensus {
     fn ended(&self) -> Option<NodeError> {
         self.0.exit.borrow().clone().map(NodeError::from)
     }
-}
-
-impl From<Exit> for NodeError {
-    fn from(exit: Exit) -> Self {
-        match exit {
-            Exit::Stopped => Self::Stopped,
-            Exit::Died(reason) => Self::Died { reason },
-        }
-    }
-}
-
-/// Waits for the engine's end.
-async fn died(exit: &mut watch::Receiver<Option<Exit>>) -> NodeError {
-    let end = exit.wait_for(Option::is_some).await;
-    let end = end.ok().and_then(|end| end.clone());
-    end.unwrap_or_else(|| Exit::Died("its thread is gone".into())).into()
-}
-
-/// What a panic said.
-fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
-    text.or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "it did not say why".into())
 }
 
 /// The validator's key as the engine's: the same seed, so the same public key.
@@ -462,8 +446,11 @@ fn prepare(config: &Config) -> Result<StackConfig, NodeError> {
     };
     let empty =
         <store::Ledger<runtime::Context> as DatabaseSet<runtime::Context>>::initial_sync_targets();
-    let block = Block::genesis(chain, genesis.time, leader, &validators, &empty);
+    let version = u16::try_from(genesis.protocol).unwrap_or(u16::MAX);
+    let block = Block::genesis((version, chain), genesis.time, leader, &validators, &empty);
     let head = Head::of(&block.header, to_hash(&block.digest()));
+    let hot = HotState::new(state, head);
+    config.pool.judge_by(hot.clone());
     Ok(StackConfig {
         me,
         key: config.key.clone(),
@@ -472,13 +459,14 @@ fn prepare(config: &Config) -> Result<StackConfig, NodeError> {
         epochs: Epochs::new(genesis.epoch_blocks),
         others,
         validators,
+        anchor: anchor::start(config)?,
         among_others: matches!(config.network, NetworkConfig::P2p(_)),
         state_sync: config.state_sync,
         unused_key: config.unused_key.clone(),
         prefix: "validator".into(),
         genesis: Arc::new(block),
         entries: Arc::new(entries),
-        hot: HotState::new(state, head),
+        hot,
         pool: config.pool.clone(),
         pace: config.pace,
         on_applying: config.on_applying.clone(),
@@ -486,8 +474,31 @@ fn prepare(config: &Config) -> Result<StackConfig, NodeError> {
     })
 }
 
+/// This machine's clock.
+fn local_time() -> Millis {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Whether nothing of the chain is in the data directory.
+fn is_empty(dir: &Path) -> bool {
+    fs::read_dir(dir.join(LEDGER)).map_or(true, |mut all| all.next().is_none())
+}
+
+/// Refuses what would have to be believed where the directory is empty, and else does not mind.
+fn begins(dir: &Path, trusted: Result<(), NodeError>) -> Result<(), NodeError> {
+    if is_empty(dir) { trusted } else { Ok(()) }
+}
+
 /// Takes the data directory for this process and checks that it is of this chain. May block for
 /// [`LOCK_WAIT`].
+///
+/// | `CHAIN` says | the ledger | the directory is |
+/// |---|---|---|
+/// | this chain | | this chain's |
+/// | nothing: there is no such file | | made this chain's |
+/// | nothing: it is empty, as where a first start was cut short | none yet | made this chain's |
+/// | anything else | | refused |
 fn open_dir(dir: &Path, chain: Hash) -> Result<File, NodeError> {
     let failed = |source| NodeError::Directory { dir: dir.to_owned(), source };
     fs::create_dir_all(dir).map_err(failed)?;
@@ -508,12 +519,15 @@ fn open_dir(dir: &Path, chain: Hash) -> Result<File, NodeError> {
     let name = dir.join("CHAIN");
     match fs::read_to_string(&name) {
         Ok(found) if found.trim() == chain.to_string() => {}
+        Ok(found) if found.is_empty() && is_empty(dir) => {
+            files::write_whole(&name, format!("{chain}\n").as_bytes()).map_err(failed)?;
+        }
         Ok(found) => {
             let found = found.trim().chars().take(80).collect();
             return Err(NodeError::OtherChain { dir: dir.to_owned(), found, expected: chain });
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            fs::write(&name, format!("{chain}\n")).map_err(failed)?;
+            files::write_whole(&name, format!("{chain}\n").as_bytes()).map_err(failed)?;
         }
         Err(error) => return Err(failed(error)),
     }
@@ -547,11 +561,12 @@ type Opened = (p2p::Channels, Peers<p2p::Oracle>, Option<Handle<()>>);
 
 /// The engine's thread.
 fn run(
-    storage: PathBuf,
+    storage: &Path,
     stack: StackConfig,
     net: &Net,
-    ready: oneshot::Sender<Result<Marshal, NodeError>>,
+    ready: oneshot::Sender<Result<LentEnds, NodeError>>,
     (stop, stopping): (oneshot::Receiver<()>, &AtomicBool),
+    failure: &Failure,
 ) -> Exit {
     let settings = runtime::Config::new().with_worker_threads(2).with_storage_directory(storage);
     runtime::Runner::new(settings).start(async move |context| {
@@ -563,11 +578,11 @@ fn run(
                 return Exit::Stopped;
             }
         };
-        let mut started =
-            stack::start(context.child("node"), stack, channels, peers.clone(), peers).await;
+        let watched = Watched::new(context.child("node"), failure.clone());
+        let mut started = stack::start(watched, stack, channels, peers.clone(), peers).await;
         started.actors.extend(network.map(|network| ("network", network)));
         // Where nobody waits any more, the stop below has come too.
-        let _ = ready.send(Ok(started.marshal));
+        let _ = ready.send(Ok(started.ends));
         let exit = supervise(started.actors, stop).await;
         stopping.store(matches!(exit, Exit::Stopped), Ordering::Relaxed);
         if matches!(exit, Exit::Stopped) && context.stop(0, Some(STOP_TIMEOUT)).await.is_err() {
@@ -575,19 +590,4 @@ fn run(
         }
         exit
     })
-}
-
-/// Waits until it is told to stop, or for an actor to end, which none must.
-async fn supervise(actors: Vec<(&'static str, Handle<()>)>, stop: oneshot::Receiver<()>) -> Exit {
-    let ends = actors.into_iter().map(|(name, handle)| {
-        Box::pin(async move {
-            // How it ended does not matter: it must not.
-            let _ = handle.await;
-            name
-        })
-    });
-    match select(pin!(stop), select_all(ends)).await {
-        Either::Left(_) => Exit::Stopped,
-        Either::Right(((name, ..), _)) => Exit::Died(format!("its {name} actor ended")),
-    }
 }

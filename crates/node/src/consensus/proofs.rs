@@ -1,6 +1,6 @@
 //! What a light client is given, from the archive of blocks.
 
-use super::{Consensus, EpochEnd, Header, block::preimage, trail};
+use super::{Consensus, EpochEnd, Header, block::preimage};
 use commonware_codec::Encode as _;
 use commonware_consensus::types::Height;
 use commonware_cryptography::Digestible as _;
@@ -24,7 +24,7 @@ impl Consensus {
     /// What makes the block at `height` final; `None` for genesis, above the head, and until the
     /// engine has stored a certificate.
     pub async fn certified(&self, height: u64) -> Option<Certified> {
-        let marshal = &self.0.marshal;
+        let marshal = &self.0.ends.marshal;
         let mut descendants = Vec::new();
         for at in height..=height.saturating_add(DESCENDANTS_MAX).min(self.head().height) {
             if at > height {
@@ -42,14 +42,13 @@ impl Consensus {
         None
     }
 
-    /// The end of an epoch; `None` where it has not ended, or this node does not have its last
-    /// block.
+    /// The end of an epoch; `None` where it has not ended, or this node does not have it.
     pub async fn epoch_end(&self, epoch: u64) -> Option<EpochEnd> {
         let last = self.0.epochs.root(epoch.checked_add(1)?);
         if last > self.head().height {
             return None;
         }
-        trail::end_of(&self.0.marshal, Height::new(last)).await
+        self.0.ends.get(epoch).await
     }
 }
 

@@ -23,15 +23,15 @@
 
 use super::{
     beacon::{self, Key, Signature},
-    block::{Block, Ctx, Header, PROTOCOL_VERSION, to_account, to_hash},
+    block::{Block, Ctx, Header, PROTOCOL_VERSION, knows_version, to_account, to_hash},
     committee::{Epochs, committee_hash},
-    hot::Executed,
+    hot::{Executed, Head},
 };
 use crate::mempool::Candidate;
 use bytes::Bytes;
 use muster_ledger::{
     BlockBuilder, BlockContext, BlockError, BlockOutcome, Changes, ExecuteError, Reject, State, Tx,
-    execute_block, keys, stake::Views, view,
+    execute_block, genesis::PROTOCOL_MIN, keys, stake::Views, view,
 };
 use muster_types::{
     AccountId, Hash, Millis, TxId,
@@ -48,7 +48,10 @@ pub const MAX_STEP: Millis = Millis::from_secs(30 * 24 * 3600);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BlockReject {
     /// Made by another protocol.
-    #[error("the block speaks protocol {found}, this build speaks {PROTOCOL_VERSION}: upgrade")]
+    #[error(
+        "the block speaks protocol {found}, this build speaks {PROTOCOL_MIN} to \
+         {PROTOCOL_VERSION}: upgrade"
+    )]
     Version {
         /// The block's version.
         found: u16,
@@ -64,7 +67,7 @@ pub enum BlockReject {
     /// A field of the header that follows from the parent or the context is something else.
     #[error("the block's {field} does not follow from its parent and round")]
     Inconsistent {
-        /// `parent`, `height`, `epoch`, `beacon`, `beacon's key`, `proposer` or `context`.
+        /// `version`, `parent`, `height`, `epoch`, `beacon`, `beacon's key`, `proposer` or `context`.
         field: &'static str,
     },
     /// Not later than the parent.
@@ -165,12 +168,14 @@ pub(crate) fn next_round(
 }
 
 /// Checks what a block says of the beacon, where `key` is in force: what a proposer says who has
-/// the block's signature, which is the key's.
+/// the block's signature, which is the key's. There is only one, so `known`, where this node has
+/// found it already, spares the arithmetic.
 pub(crate) fn check_beacon(
     parent: &Header,
     parent_digest: &Hash,
     block: &Block,
     key: Option<&Key>,
+    known: impl FnOnce(&Key, u64) -> Option<Signature>,
 ) -> Result<(), BlockReject> {
     let Header { beacon, beacon_round, beacon_key, beacon_signed, .. } = &block.header;
     let said = (*beacon, *beacon_round, *beacon_key, block.signature);
@@ -182,11 +187,17 @@ pub(crate) fn check_beacon(
         return Err(BlockReject::Inconsistent { field: "beacon" });
     }
     if let (Some(key), Some(signature)) = (key, &block.signature)
+        && known(key, *beacon_round) != Some(*signature)
         && !key.verify(*beacon_round, signature)
     {
         return Err(BlockReject::BeaconSignature { round: *beacon_round });
     }
     Ok(())
+}
+
+/// The protocol of the block after `state`.
+pub(crate) fn version_after(state: &dyn State) -> u16 {
+    u16::try_from(view::params(state).protocol).unwrap_or(u16::MAX)
 }
 
 /// What the ledger is told about a block.
@@ -203,6 +214,19 @@ pub(crate) fn block_context(header: &Header, context: &Ctx) -> BlockContext {
     }
 }
 
+/// A block after a final one, as far as its transactions are concerned.
+pub(crate) fn context_after(head: &Head) -> BlockContext {
+    BlockContext {
+        views: Views::default(),
+        height: head.height.saturating_add(1),
+        now: head.time.after(Millis(1)),
+        beacon: head.beacon,
+        beacon_round: head.beacon_round,
+        beacon_key: head.beacon_key,
+        proposer: AccountId::default(),
+    }
+}
+
 /// Checks what follows from the parent and the consensus context alone.
 pub(crate) fn check_header(
     parent: &Header,
@@ -212,7 +236,7 @@ pub(crate) fn check_header(
     epochs: Epochs,
 ) -> Result<(), BlockReject> {
     let header = &block.header;
-    if header.version != PROTOCOL_VERSION {
+    if !knows_version(header.version) {
         return Err(BlockReject::Version { found: header.version });
     }
     if header.chain != parent.chain {
@@ -270,6 +294,9 @@ pub(crate) fn execute(
     #[cfg(feature = "planted")]
     let execute = || crate::planted::execute_unsigned(state, context, &txs).unwrap_or_else(execute);
     let outcome = execute()?;
+    if block.header.version != version_after(state) {
+        return Err(BlockReject::Inconsistent { field: "version" });
+    }
     let same_events = outcome.event_root == block.header.event_root;
     #[cfg(feature = "planted")]
     let same_events = same_events || crate::planted::any_events();

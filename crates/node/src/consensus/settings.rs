@@ -59,8 +59,9 @@ pub(super) const PRUNE: PruneConfig = PruneConfig {
     retained_marshal_blocks: 64,
     retained_qmdb_blocks: 64,
 };
-/// Messages that wait for an actor before it drops some.
-pub(super) const MAILBOX: NonZeroUsize = NZUsize!(1_024);
+/// Messages that wait for an actor before it keeps only those that still matter. Room for all of
+/// them is taken at the start, and the largest have kilobytes.
+pub(super) const MAILBOX: NonZeroUsize = NZUsize!(128);
 /// The most operations of the state's log that are asked for, and served, at a time.
 const FETCH_OPS: NonZeroU64 = NZU64!(1_024);
 /// Fetching the state from peers.

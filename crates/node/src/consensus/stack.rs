@@ -7,6 +7,7 @@ use super::{
     beacon::{self, Beacon},
     block::{Block, to_account, to_digest, to_hash},
     committee::{Committees, Epochs},
+    ends::{Ends, LentEnds, Proved},
     evidence::{self, Watch},
     hot::{Head, HotState},
     pace::{Pace, Paced},
@@ -16,7 +17,7 @@ use super::{
         self, EngineSettings, MAILBOX, PRUNE, SYNC, archive, epocher, page_cache, store_config,
     },
     store::{FindHead, Ledger, LedgerConfig},
-    trail::{self, Arrival, Trail, Walk},
+    trail::{self, Arrival, Trail, Walk, Walked},
 };
 use crate::{gossip, mempool::TxPool};
 use commonware_broadcast::buffered;
@@ -87,6 +88,8 @@ pub(crate) struct StackConfig {
     pub(crate) others: Set<ed25519::PublicKey>,
     /// The validators of genesis.
     pub(crate) validators: Vec<AccountId>,
+    /// What to begin with instead of genesis: an epoch, and who votes in it.
+    pub(crate) anchor: Option<(u64, Vec<AccountId>)>,
     /// Whether there are others.
     pub(crate) among_others: bool,
     /// Whether to fetch the state from peers where nothing is stored yet.
@@ -107,15 +110,17 @@ pub(crate) struct StackConfig {
 
 /// A running node.
 pub(crate) struct Stack {
-    pub(crate) marshal: Marshal,
+    pub(crate) ends: LentEnds,
     /// The actors that must not end.
     pub(crate) actors: Vec<(&'static str, Handle<()>)>,
 }
 
 type Plan<E> = SyncPlan<E, Scheme, Standard<Block>>;
 
-/// Under which the epoch without a vote is remembered.
+/// Under which the last epoch without a vote is remembered.
 const SILENT: U64 = U64::new(0);
+/// Remembered where too few answered to know which it is.
+const UNPROVED: u64 = u64::MAX;
 /// Under which it is remembered that all votes of the key are in this directory.
 const ALL_VOTES: U64 = U64::new(1);
 
@@ -166,7 +171,7 @@ async fn entry(hot: &HotState, epochs: Epochs, find: &FindHead, marshal: &Marsha
 /// | there | empty | never run | yes |
 /// | there | says so | killed in between, before any vote | yes |
 /// | gone | says so | run | yes |
-/// | gone | empty | wiped, or moved without its data | not before the next epoch |
+/// | gone | empty | wiped, or moved without its data | not before the next epoch ([`trail`]) |
 async fn has_all_votes<E: StorageContext>(
     mut memory: Metadata<E, U64, u64>,
     unused_key: Option<&Path>,
@@ -184,8 +189,9 @@ async fn has_all_votes<E: StorageContext>(
     (memory, all)
 }
 
-/// Where nothing is stored yet, asks peers for the present: the epoch in which this node must not
-/// vote, and if it is to fetch the state, the block whose state that is. Both are remembered.
+/// Where nothing is stored yet, or too few answered when nothing was, asks peers for the present: the
+/// last epoch in which this node must not vote, and if it is to fetch the state, the block whose
+/// state that is. Both are remembered.
 async fn plan_sync<E, Tx, M>(
     ctx: &E,
     config: &StackConfig,
@@ -205,10 +211,11 @@ where
         .expect("the epoch without a vote cannot be read");
     let silent = memory.get(&SILENT).copied();
     let (memory, all_votes) = has_all_votes(memory, config.unused_key.as_deref()).await;
-    if !config.among_others || !plan.may_sync() {
+    let is_new = plan.may_sync();
+    if !config.among_others || !(is_new || silent == Some(UNPROVED)) {
         return (plan, silent);
     }
-    if plan.floor().is_none() {
+    if is_new && plan.floor().is_none() {
         trail.is_new();
         // Nobody else votes, and nobody is known who follows: there is nobody to ask.
         if config.others.is_empty() && config.validators == [to_account(&config.me)] {
@@ -216,42 +223,65 @@ where
         }
     }
     loop {
+        let genesis = (0, &*config.validators);
+        let anchor = config.anchor.as_ref().map(|(epoch, validators)| (*epoch, &**validators));
         let walk = Walk {
             chain: &config.genesis.header.chain,
             epochs: config.epochs,
             committees: &config.committees,
-            genesis: &config.validators,
+            from: anchor.unwrap_or(genesis),
             peers: peers.clone(),
             others: &config.others,
+            forgetful: (!all_votes).then_some(&config.me),
         };
-        match trail.walk(ctx.child("walk"), walk).await {
-            Some(Arrival { epoch, floor }) => {
-                let mut silent = silent;
-                if !all_votes {
-                    let until = silent.map_or(epoch, |before| before.max(epoch));
-                    tracing::info!(
-                        until = until.saturating_add(1),
-                        "the directory was empty: no vote before this epoch, lest it contradict \
-                         one of before; a validator may be jailed for it, which `muster stake \
-                         unjail` ends"
-                    );
-                    let remembered = memory.put_sync(SILENT, until).await;
-                    drop(remembered.expect("the epoch without a vote cannot be written"));
-                    silent = Some(until);
-                }
-                if plan.should_sync(config.state_sync) {
-                    tracing::info!(epoch, "fetching the state from peers");
-                    plan = plan.set_floor(floor).await;
-                }
-                return (plan, silent);
-            }
-            // Begun before, it must be ended, and that takes the validators of then.
-            None if plan.floor().is_some() => {
-                tracing::warn!("no peer answers: the state that was begun cannot be fetched yet");
-            }
-            None => return (plan, silent),
+        let Walked { arrival, is_proved } = trail.walk(ctx.child("walk"), walk).await;
+        let is_begun = plan.floor().is_some() || anchor.is_some();
+        if is_new && is_begun && arrival.is_none() {
+            // Begun before, it must be ended, and that takes the validators of then; and before an
+            // anchor nothing is to be believed.
+            tracing::warn!("no peer tells what is final: the state cannot be fetched yet");
+            continue;
         }
+        let until = arrival.as_ref().map(|Arrival { epoch, .. }| *epoch);
+        let until = if is_proved { until } else { Some(UNPROVED) };
+        let silent = match until.filter(|_| !all_votes) {
+            Some(until) => Some(stay_silent(memory, silent, until).await),
+            None => silent.filter(|silent| *silent != UNPROVED),
+        };
+        if let Some(Arrival { epoch, floor }) = arrival
+            && is_new
+            && plan.should_sync(config.state_sync)
+        {
+            tracing::info!(epoch, "fetching the state from peers");
+            plan = plan.set_floor(floor).await;
+        }
+        return (plan, silent);
     }
+}
+
+/// Remembers until when this node does not vote, where it did not vote until `before` already.
+async fn stay_silent<E: StorageContext>(
+    memory: Metadata<E, U64, u64>,
+    before: Option<u64>,
+    until: u64,
+) -> u64 {
+    let before = before.filter(|before| *before != UNPROVED);
+    let until = before.map_or(until, |before| before.max(until));
+    if until == UNPROVED {
+        tracing::warn!(
+            "the directory was empty, and too few validators answered to know what is final: this \
+             node follows without a vote; start it again when it reaches more of them"
+        );
+    } else {
+        tracing::info!(
+            until = until.saturating_add(1),
+            "the directory was empty: no vote before this epoch, lest it contradict one of before; \
+             a validator may be jailed for it, which `muster stake unjail` ends"
+        );
+    }
+    let remembered = memory.put_sync(SILENT, until).await;
+    drop(remembered.expect("the epoch without a vote cannot be written"));
+    until
 }
 
 /// What builds and checks blocks; tells `boundaries` when an epoch has ended.
@@ -260,6 +290,7 @@ fn app(config: &StackConfig, boundaries: mpsc::UnboundedSender<Boundary>) -> App
         genesis: config.genesis.clone(),
         epochs: config.epochs,
         pool: config.pool.clone(),
+        hot: config.hot.clone(),
         beacon: config.beacon.clone(),
         on_applying: config.on_applying.clone(),
         on_finalized: config.on_finalized.clone(),
@@ -366,9 +397,12 @@ where
     let blocks = immutable::Archive::init(ctx.child("blocks"), blocks)
         .await
         .expect("the archive of blocks cannot be opened");
-    let (mut trail, trail_actor) = Trail::start(&ctx, config.epochs, ends, blocker.clone());
+    let (mut trail, trail_actor) = Trail::start(&ctx, ends, blocker.clone());
     let plan = SyncPlan::init(ctx.child("plan"), prefix.clone()).await;
     let (plan, silent) = plan_sync(&ctx, &config, plan, &mut trail, &peers).await;
+    // Where every block is executed, the archive of blocks will have the ends.
+    let walked = if plan.floor().is_some() { trail.take_walked() } else { Vec::new() };
+    let proved = Proved::open(ctx.child("ends"), (prefix, cache.clone()), &walked).await;
     let genesis = Digested::precomputed(config.genesis.as_ref().clone(), config.genesis.digest());
     let start = plan.marshal_start(genesis);
     let (marshal_actor, marshal, floor) = MarshalActor::<_, Standard<Block>, _, _, _, _, _>::init(
@@ -379,7 +413,9 @@ where
     )
     .await;
 
-    trail.attach(marshal.clone());
+    let ends = Ends::new(marshal.clone(), config.epochs, proved);
+    let lent = ends.lend();
+    trail.attach(ends);
 
     // The ledger.
     let (resolver_states, state_resolver) = Resolver::start(
@@ -444,5 +480,5 @@ where
         ("state resolver", state_resolver),
     ];
     actors.extend(beside);
-    Stack { marshal, actors }
+    Stack { ends: lent, actors }
 }

@@ -26,6 +26,7 @@ use commonware_storage::{
         any::ordered::{Operation, Update, variable as any_variable},
         current::{VariableConfig, ordered::variable},
         sync::Target,
+        verify::verify_proof,
     },
     translator::EightCap,
 };
@@ -214,6 +215,10 @@ fn write<E: StorageContext + Spawner>(
     if is_derived(key) {
         return store;
     }
+    #[cfg(feature = "planted")]
+    if value.is_none() && crate::planted::keeps_deleted() {
+        return store;
+    }
     assert!(
         key.len() <= MAX_KEY_BYTES && value.is_none_or(|value| value.len() <= MAX_VALUE_BYTES),
         "invariant: a state key has at most {MAX_KEY_BYTES} bytes, a value {MAX_VALUE_BYTES}"
@@ -254,16 +259,28 @@ impl<E: StorageContext + Spawner> Ledger<E> {
         &self.store
     }
 
-    /// Fills the resident state from an opened store.
+    /// Fills the resident state from an opened store. Every operation that it reads is proved
+    /// against the root in the header of the store's block.
     ///
     /// # Panics
-    /// If the store cannot be read or its block is missing: the data directory is damaged.
+    /// If the store cannot be read, is not what its block says, or that is missing: the data
+    /// directory is damaged.
     async fn load(config: &LedgerConfig, store: &Shared<Store<E>>) {
         let store = store.read().await;
         let commit = store.get_metadata().await.expect("the state store cannot be read");
         let Some(height) = commit.as_ref().and_then(Record::as_height) else {
             return; // Nothing committed yet: the resident state is that of genesis.
         };
+        let head = (config.find_head)(height)
+            .await
+            .unwrap_or_else(|| panic!("the state is at block {height}, which is not on disk"));
+        // The root that the header has commits to that of the log.
+        assert!(
+            store.root() == super::block::to_digest(head.state_root),
+            "the state on disk is not the one that block {height} commits to: the data directory \
+             is damaged"
+        );
+        let root = store.ops_root();
         let mut state = MemoryState::default();
         // The log is read forward, and from the first write on that still stands: looking up one
         // key after the other would read it at as many places.
@@ -271,7 +288,12 @@ impl<E: StorageContext + Spawner> Ledger<E> {
         let (mut standing, end) = (standing.into_iter().peekable(), store.bounds().end);
         while let Some(start) = standing.peek().copied() {
             let part = store.ops_historical_proof(end, Location::new(start), LOAD_OPS).await;
-            let (_, part) = part.expect("the state store cannot be read");
+            let (proof, part) = part.expect("the state store cannot be read");
+            assert!(
+                verify_proof::<Blake3, _, _>(&proof, Location::new(start), &part, &root),
+                "operations of the state's log from {start} on are not those that block {height} \
+                 commits to: the data directory is damaged"
+            );
             for (location, operation) in (start..).zip(part) {
                 if standing.next_if_eq(&location).is_some()
                     && let Operation::Update(Update { value: record, .. }) = operation
@@ -282,9 +304,6 @@ impl<E: StorageContext + Spawner> Ledger<E> {
         }
         let derived = rebuild_derived(&state);
         state.apply(derived);
-        let head = (config.find_head)(height)
-            .await
-            .unwrap_or_else(|| panic!("the state is at block {height}, which is not on disk"));
         config.hot.load(state, head);
     }
 }

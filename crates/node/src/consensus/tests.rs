@@ -6,6 +6,7 @@ mod hot;
 mod network;
 mod node;
 pub(super) mod rules;
+mod store;
 mod upgrade;
 
 use super::{
@@ -101,6 +102,7 @@ fn config(dir: &Path) -> (Config, TxPool, mpsc::UnboundedReceiver<FinalizedBlock
         network: NetworkConfig::Alone,
         state_sync: false,
         unused_key: None,
+        anchor: None,
         pool: pool.clone(),
         pace: Pace::default(),
         on_applying: Arc::new(|_| {}),

@@ -1,11 +1,27 @@
-//! From genesis to the present in one step an epoch: who votes now, and what they made final last.
+//! From genesis, or an anchor, to the present in one step an epoch: who votes now, and what they made
+//! final last.
 //!
-//! A new node knows the validators of genesis. It asks its peers for the last block of each epoch:
+//! A new node knows the validators of genesis, or those of an anchor. It asks its peers for the last block of each epoch:
 //! header, certificate, and the next validators. The validators that it knows signed the header,
 //! and the header commits to the next ones. Arrived in the present, it takes the latest certified
 //! block that `f + 1` of its validators name: at least one of them is honest, so it is recent. Where
 //! the chain stands still after an epoch's last block, that is the one. From there it fetches the
 //! state.
+//!
+//! # Who may have voted
+//! What a key voted that is not in the directory must not be contradicted, so its node has to know
+//! the present before it votes. Of a key whose votes may be elsewhere:
+//!
+//! | validators of the epoch arrived in that answered | something is final | the key votes in that epoch | the node |
+//! |---|---|---|---|
+//! | `f + 1` | yes | | does not vote before the next epoch |
+//! | `f + 1` | no | | votes |
+//! | fewer | | with others | asks on |
+//! | fewer | | no | follows without a vote until a start at which enough answer |
+//! | nobody else votes | | alone | as if `f + 1` had answered |
+//!
+//! Of `f + 1` one is honest, and an answer that there is nothing counts. A key whose votes are all in
+//! the directory asks [`ROUNDS`] times, and what there is then must do.
 //!
 //! Who is still reading its own archive does not answer: that there is nothing is only said by a
 //! node that had nothing when it started.
@@ -20,6 +36,7 @@ use super::{
     block::{Block, to_digest},
     committee::{Committee, Committees, Epochs, committee_hash},
     digest_of,
+    ends::Ends,
     stack::Marshal,
 };
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -52,8 +69,9 @@ const STEPS_MAX: usize = 16;
 /// Bytes of a certificate with the most validators: a proposal, who signed, signatures.
 const CERTIFICATE_BYTES: usize = 256 + limits::VALIDATORS / 8 + limits::VALIDATORS * 64;
 /// The most bytes of a message.
-pub(super) const MAX_MESSAGE_BYTES: usize =
-    (STEPS_MAX + 1) * (CERTIFICATE_BYTES + 1024 + limits::VALIDATORS * 32);
+pub(super) const MAX_MESSAGE_BYTES: usize = (STEPS_MAX + 1) * MAX_END_BYTES;
+/// The most bytes of the end of an epoch.
+pub(super) const MAX_END_BYTES: usize = CERTIFICATE_BYTES + 1024 + limits::VALIDATORS * 32;
 /// How long peers have to answer before they are asked again.
 const ROUND: Duration = Duration::from_secs(1);
 /// How often they are asked before what there is must do.
@@ -150,7 +168,7 @@ enum Archive {
     Opening,
     /// It had none when it started.
     Empty,
-    Open(Marshal),
+    Open(Ends),
 }
 
 /// Asks and answers.
@@ -160,13 +178,14 @@ pub(crate) struct Trail<Tx> {
     archive: watch::Sender<Archive>,
     /// The latest epoch whose validators were tracked as peers.
     tracked: Option<u64>,
+    /// The ends of epochs that the last walk went over, from epoch 0 on.
+    walked: Vec<EpochEnd>,
 }
 
 impl<Tx: Sender<PublicKey = PublicKey>> Trail<Tx> {
     /// Starts answering, once it is said from what.
     pub(crate) fn start<E: Spawner>(
         context: &E,
-        epochs: Epochs,
         (sender, receiver): (Tx, impl Receiver<PublicKey = PublicKey>),
         blocker: impl Blocker<PublicKey = PublicKey>,
     ) -> (Self, Handle<()>) {
@@ -176,8 +195,8 @@ impl<Tx: Sender<PublicKey = PublicKey>> Trail<Tx> {
         let answers = sender.clone();
         let handle = context
             .child("trail")
-            .spawn(move |_| answer(epochs, (answers, receiver), blocker, archives, tell));
-        (Self { sender, told, archive, tracked: None }, handle)
+            .spawn(move |_| answer((answers, receiver), blocker, archives, tell));
+        (Self { sender, told, archive, tracked: None, walked: Vec::new() }, handle)
     }
 
     /// The latest epoch whose validators are tracked as peers already.
@@ -185,8 +204,13 @@ impl<Tx: Sender<PublicKey = PublicKey>> Trail<Tx> {
         self.tracked
     }
 
+    /// The ends of epochs that the last walk went over, from epoch 0 on.
+    pub(crate) fn take_walked(&mut self) -> Vec<EpochEnd> {
+        std::mem::take(&mut self.walked)
+    }
+
     /// Answers from `archive` from now on.
-    pub(crate) fn attach(&self, archive: Marshal) {
+    pub(crate) fn attach(&self, archive: Ends) {
         self.archive.send_replace(Archive::Open(archive));
     }
 
@@ -196,22 +220,37 @@ impl<Tx: Sender<PublicKey = PublicKey>> Trail<Tx> {
     }
 
     /// Walks to the present; takes up every epoch's validators on the way, and tracks them as
-    /// peers. `None` where peers have made nothing final yet, or none answers.
+    /// peers.
     pub(crate) async fn walk<E>(
         &mut self,
         mut context: E,
         walk: Walk<'_, impl Manager<PublicKey = PublicKey>>,
-    ) -> Option<Arrival>
+    ) -> Walked
     where
         E: Clock + CryptoRng,
     {
-        let Walk { chain, epochs, committees, genesis, mut peers, others } = walk;
-        let mut at =
-            Reached { epoch: 0, committee: committees.register(0, genesis, false)?, by: None };
+        let Walk { chain, epochs, committees, from: (first, validators), .. } = walk;
+        let Walk { mut peers, others, forgetful, .. } = walk;
+        let committee = committees
+            .register(first, validators, false)
+            .expect("invariant: where a walk starts are distinct keys");
+        let mut at = Reached { epoch: first, committee, by: None };
         let mut named = BTreeMap::new();
-        peers.track(0, TrackedPeers::new(at.committee.members.clone(), others.clone()));
-        self.tracked = Some(0);
-        for _ in 0..ROUNDS {
+        peers.track(first, TrackedPeers::new(at.committee.members.clone(), others.clone()));
+        self.tracked = Some(first);
+        self.walked.clear();
+        let mut rounds = 0_u32;
+        while rounds < ROUNDS || at.is_voter_among_others(forgetful) {
+            rounds = rounds.saturating_add(1);
+            if rounds.is_multiple_of(4 * ROUNDS) {
+                let (epoch, answered) = (at.epoch, named.len());
+                tracing::warn!(
+                    epoch,
+                    answered,
+                    "the directory was empty: this validator has to know what is final before it \
+                     votes, and waits for more of the others to answer"
+                );
+            }
             self.ask(at.epoch);
             let deadline = context.current() + ROUND;
             while let Some((peer, told)) = self.answer_until(&context, deadline).await {
@@ -231,6 +270,7 @@ impl<Tx: Sender<PublicKey = PublicKey>> Trail<Tx> {
                     let tracked = TrackedPeers::new(committee.members.clone(), others.clone());
                     peers.track(epoch, tracked);
                     self.tracked = Some(epoch);
+                    self.walked.push(step.clone());
                     at = Reached { epoch, committee, by: Some((certificate, scheme)) };
                 }
                 if at.epoch > before {
@@ -243,11 +283,12 @@ impl<Tx: Sender<PublicKey = PublicKey>> Trail<Tx> {
                     named.insert(peer, latest);
                 }
                 if is_enough(&at.committee, &named) {
-                    return at.arrive(named);
+                    return Walked { arrival: at.arrive(named), is_proved: true };
                 }
             }
         }
-        at.arrive(named)
+        let is_proved = forgetful.is_some_and(|key| at.is_all(key));
+        Walked { arrival: at.arrive(named), is_proved }
     }
 
     fn ask(&mut self, epoch: u64) {
@@ -276,6 +317,14 @@ struct Reached {
     by: Option<(Finalization<Scheme, Digest>, Arc<Scheme>)>,
 }
 
+/// How far a walk came.
+pub(crate) struct Walked {
+    /// The present; `None` where nothing is final, as far as anybody answered.
+    pub(crate) arrival: Option<Arrival>,
+    /// Whether one of those who said so is honest.
+    pub(crate) is_proved: bool,
+}
+
 /// The present.
 pub(crate) struct Arrival {
     /// The epoch of the next block.
@@ -301,6 +350,15 @@ impl Reached {
         (latest.proposal.payload == root.proposal.payload).then_some(None)
     }
 
+    /// Whether nobody else votes.
+    fn is_all(&self, key: &PublicKey) -> bool {
+        self.committee.members.iter().all(|member| member == key)
+    }
+
+    fn is_voter_among_others(&self, key: Option<&PublicKey>) -> bool {
+        key.is_some_and(|key| self.committee.members.position(key).is_some() && !self.is_all(key))
+    }
+
     fn arrive(self, named: Named) -> Option<Arrival> {
         let newest = named.into_values().flatten().max_by_key(Viewable::view);
         let floor = newest.or_else(|| self.by.map(|(certificate, _)| certificate))?;
@@ -313,11 +371,13 @@ pub(crate) struct Walk<'a, M> {
     pub(crate) chain: &'a Hash,
     pub(crate) epochs: Epochs,
     pub(crate) committees: &'a Committees,
-    /// The validators of genesis.
-    pub(crate) genesis: &'a [AccountId],
+    /// An epoch, and who votes in it: those of genesis, or of an anchor.
+    pub(crate) from: (u64, &'a [AccountId]),
     pub(crate) peers: M,
     /// Peers beside the validators.
     pub(crate) others: &'a Set<PublicKey>,
+    /// This node's key, where its votes may be elsewhere.
+    pub(crate) forgetful: Option<&'a PublicKey>,
 }
 
 type Named = BTreeMap<PublicKey, Option<Finalization<Scheme, Digest>>>;
@@ -332,7 +392,6 @@ fn is_enough(committee: &Committee, named: &Named) -> bool {
 
 /// Answers peers, and passes on what they answer.
 async fn answer(
-    epochs: Epochs,
     (mut sender, mut receiver): (
         impl Sender<PublicKey = PublicKey>,
         impl Receiver<PublicKey = PublicKey>,
@@ -347,7 +406,7 @@ async fn answer(
             Ok(Message::Ask { epoch }) => {
                 let archive = archives.borrow().clone();
                 let told = match archive {
-                    Archive::Open(archive) => look_up(&archive, epochs, epoch).await,
+                    Archive::Open(archive) => look_up(&archive, epoch).await,
                     Archive::Empty => Told::default(),
                     Archive::Opening => continue,
                 };
@@ -364,15 +423,12 @@ async fn answer(
     }
 }
 
-async fn look_up(archive: &Marshal, epochs: Epochs, from: u64) -> Told {
+async fn look_up(ends: &Ends, from: u64) -> Told {
     let mut told = Told::default();
+    let archive = &ends.marshal;
     let Some((height, _)) = archive.get_info(Identifier::Latest).await else { return told };
     for epoch in (from..).take(STEPS_MAX) {
-        let last = epochs.root(epoch.saturating_add(1));
-        if last > height.get() {
-            break;
-        }
-        let Some(step) = end_of(archive, Height::new(last)).await else { break };
+        let Some(step) = ends.get(epoch).await else { break };
         told.steps.push(step);
     }
     let latest = archive.get_finalization(height).await;
@@ -393,4 +449,4 @@ pub(super) async fn end_of(archive: &Marshal, last: Height) -> Option<EpochEnd> 
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -170,3 +170,27 @@ fn records_that_left_the_state_are_read_as_from_a_state() {
     assert_eq!(other, []);
     assert_eq!(history.archive(|kept| kept.range(b"b", b"a").count()).unwrap(), 0);
 }
+
+#[test]
+fn a_file_whose_making_was_cut_short_is_made_again() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("history.redb");
+    // As a crash leaves it before the database says that it is one, in its own file or beside.
+    for cut in ["history.redb", "history.redb.new"] {
+        for bytes in [0, 1, 4_096, 1 << 20] {
+            let _ = fs::remove_file(&path);
+            fs::write(dir.path().join(cut), vec![0; bytes]).unwrap();
+            let history = open(&dir);
+            history.keep(&record(1, vec![paid(1, 2)], vec![]), &[]).unwrap();
+            drop(history);
+            assert!(open(&dir).block(1).unwrap().is_some(), "{cut} of {bytes}");
+        }
+    }
+    assert!(!dir.path().join("history.redb.new").exists());
+    // What something was kept in is not thrown away.
+    let mut kept = fs::read(&path).unwrap();
+    kept[0] ^= 1;
+    fs::write(&path, &kept).unwrap();
+    assert!(History::open(&path).is_err());
+    assert_eq!(fs::read(&path).unwrap(), kept);
+}

@@ -94,6 +94,7 @@ impl Served {
             network: NetworkConfig::Alone,
             state_sync: false,
             unused_key: None,
+            anchor: None,
             pool: TxPool::new(genesis.id(), PoolLimits::default()),
             pace: Pace { heartbeat: Duration::from_millis(50), ..Pace::default() },
             on_applying: Arc::new(move |block: &FinalizedBlock| {

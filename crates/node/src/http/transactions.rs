@@ -30,11 +30,12 @@ fn refused(reject: Reject) -> Problem {
     Problem(StatusCode::UNPROCESSABLE_ENTITY, error)
 }
 
-fn not_pooled(reject: &PoolReject) -> Problem {
+fn not_pooled(reject: PoolReject) -> Problem {
     let (status, code) = match reject {
         PoolReject::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "malformed"),
         PoolReject::WrongChain { .. } => return refused(Reject::WrongChain),
         PoolReject::Signature(_) => return refused(Reject::BadSignature),
+        PoolReject::Refused(reject) => return refused(reject),
         PoolReject::NonceTaken { .. } => (StatusCode::CONFLICT, "bad_nonce"),
         PoolReject::AccountFull { .. } | PoolReject::Full | PoolReject::Watched => {
             (StatusCode::SERVICE_UNAVAILABLE, "busy")
@@ -73,7 +74,11 @@ async fn submit(State(app): App, body: Bytes) -> Result<Json<Applied>, Problem> 
     if let Some(known) = find(&app, &id)? {
         return Ok(Json(known));
     }
-    let submission = app.consensus.pool().submit(tx).map_err(|reject| not_pooled(&reject))?;
+    let submission = match app.consensus.pool().submit(tx) {
+        Ok(submission) => submission,
+        // It may have become final meanwhile.
+        Err(reject) => return find(&app, &id)?.map(Json).ok_or_else(|| not_pooled(reject)),
+    };
     let outcome = tokio::select! {
         outcome = tokio::time::timeout(FINALITY_TIMEOUT, submission.outcome) => outcome,
         () = app.stopping.cancelled() => return Err(Problem::stopping()),
@@ -95,6 +100,11 @@ async fn submit(State(app): App, body: Bytes) -> Result<Json<Applied>, Problem> 
             StatusCode::CONFLICT,
             "bad_nonce",
             "replaced by another transaction with its nonce",
+        )),
+        Ok(Ok(TxOutcome::Evicted)) => Err(Problem::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "busy",
+            "others that offer more took its place: send it again, or raise max_fee",
         )),
         Ok(Err(_)) => Err(Problem::stopping()),
         Err(_) => Err(Problem::new(

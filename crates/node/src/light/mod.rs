@@ -31,13 +31,14 @@ pub use trust::{Trust, TrustError, Trusted};
 
 use crate::consensus::{
     self, EpochEndError, Epochs, Header, PROTOCOL_VERSION, certified, digest_of, engine_validators,
+    knows_version,
 };
 use commonware_consensus::simplex::scheme::ed25519::Scheme;
 use muster_api::{
     receipt::{BlockProof, Trail},
     views::EpochEnd,
 };
-use muster_ledger::stake::equivocation::vote_namespace;
+use muster_ledger::{genesis::PROTOCOL_MIN, stake::equivocation::vote_namespace};
 use muster_types::{AccountId, Hash, Millis, codec::DecodeError};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
@@ -57,8 +58,8 @@ pub enum LightError {
     Header(#[source] DecodeError),
     /// A block of a protocol that this build does not know.
     #[error(
-        "a block is of protocol {found}, this build knows {PROTOCOL_VERSION}: verify with a \
-         release that knows it"
+        "a block is of protocol {found}, this build knows {PROTOCOL_MIN} to {PROTOCOL_VERSION}: \
+         verify with a release that knows it"
     )]
     Version {
         /// The block's.
@@ -134,7 +135,7 @@ fn unhex(field: &'static str, text: &str) -> Result<Vec<u8>, LightError> {
 fn header_of(chain: &Hash, preimage: &[u8]) -> Result<Header, LightError> {
     if let Some([low, high]) = preimage.first_chunk::<2>() {
         let found = u16::from_le_bytes([*low, *high]);
-        if found != PROTOCOL_VERSION {
+        if !knows_version(found) {
             return Err(LightError::Version { found });
         }
     }

@@ -146,7 +146,8 @@ impl Trust {
         Self(Root::OwnWord)
     }
 
-    /// A genesis, where the time is `now`.
+    /// A genesis, where the time is `now`. It is trusted for as long as stake stayed locked at its
+    /// time: votes only ever make that longer ([`muster_ledger::Params::check_change`]).
     #[must_use]
     pub fn genesis(genesis: &Genesis, now: Millis) -> Self {
         let mut validators = genesis.validators.clone();
@@ -191,6 +192,22 @@ impl Trust {
         }
     }
 
+    /// Whether it is recent enough to lead from it to the present.
+    ///
+    /// # Errors
+    /// [`TrustError::TooOld`].
+    pub fn check_age(&self) -> Result<(), TrustError> {
+        match &self.0 {
+            Root::OwnWord => Ok(()),
+            Root::Genesis { known, time, unbonding, .. } => {
+                check_age("genesis", "an anchor", known.now.since(*time), *unbonding)
+            }
+            Root::Anchor { known, anchor } => {
+                check_age("anchor", "a newer one", known.now.since(anchor.time), anchor.unbonding)
+            }
+        }
+    }
+
     const fn known(&self) -> Option<(&'static str, &Known)> {
         match &self.0 {
             Root::OwnWord => None,
@@ -222,8 +239,8 @@ impl Trust {
     ) -> Result<(), TrustError> {
         match &self.0 {
             Root::OwnWord => Ok(()),
-            Root::Genesis { known, validators, time, unbonding } => {
-                check_age("genesis", "an anchor", known.now.since(*time), *unbonding)?;
+            Root::Genesis { validators, .. } => {
+                self.check_age()?;
                 if trail.epoch != 0 {
                     return Err(TrustError::NotFromGenesis { epoch: trail.epoch });
                 }
@@ -250,7 +267,7 @@ impl Trust {
         digest: &Hash,
         leads: impl Fn(u64) -> bool,
     ) -> Result<(), TrustError> {
-        let Root::Anchor { known, anchor } = &self.0 else { return Ok(()) };
+        let Root::Anchor { anchor, .. } = &self.0 else { return Ok(()) };
         match anchor.digest_at(height) {
             Some(named) if named == *digest => return Ok(()),
             Some(_) => return Err(TrustError::AnchorBlock { height }),
@@ -262,8 +279,7 @@ impl Trust {
         if !leads(anchor.epoch) {
             return Err(TrustError::AnchorElsewhere { epoch: anchor.epoch });
         }
-        let age = known.now.since(anchor.time);
-        check_age("anchor", "a newer one", age, anchor.unbonding)
+        self.check_age()
     }
 }
 

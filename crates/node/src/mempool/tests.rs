@@ -1,3 +1,5 @@
+mod admission;
+
 use super::*;
 use muster_ledger::Action;
 use muster_types::{Asset, Envelope, SecretKey};
@@ -114,7 +116,7 @@ fn the_pool_refuses_what_is_not_for_it_or_too_much() {
     }
     assert_eq!(refusal(&tx(1, 3, 1)), PoolReject::AccountFull { limit: 3 });
     pool.submit(tx(2, 0, 1)).unwrap();
-    assert_eq!(refusal(&tx(3, 0, 9)), PoolReject::Full);
+    assert_eq!(refusal(&tx(3, 0, 1)), PoolReject::Full);
     assert_eq!(pool.len(), 4);
 }
 

@@ -2,10 +2,12 @@
 
 use super::{World, network::Ends, network::public, users, validator};
 use crate::{
+    beacon,
+    chronicle::state_digest,
     disk::Disk,
     life::{Host, Life},
     plan::{Bug, Deed, Plan, Property},
-    wire::{Gate, In, Out},
+    wire::{Gate, In, Out, Tap},
 };
 use commonware_cryptography::ed25519::PublicKey;
 use commonware_p2p::simulated::{Receiver, Sender, SplitTarget};
@@ -25,6 +27,7 @@ use std::{
     sync::{Arc, OnceLock},
     time::Duration,
 };
+use tempfile::TempDir;
 
 /// The number of the node's channel for transactions.
 const TRANSACTIONS: usize = 5;
@@ -33,6 +36,8 @@ const TRANSACTIONS: usize = 5;
 const RECOVERY: Duration = Duration::from_secs(2);
 const START: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(5);
+/// The name of the file that says that a key was never used.
+const UNUSED: &str = "unused";
 
 type Channel = (Out<Sender<PublicKey, Context>>, In<Receiver<PublicKey>>);
 
@@ -50,6 +55,8 @@ pub(super) struct Seat {
     pub(super) is_correct: bool,
     pub(super) disk: Arc<Disk>,
     skew: i64,
+    /// With the file that says that the key was never used, where others start long before.
+    unused: Option<TempDir>,
     up: RefCell<Option<Up>>,
     lives: RefCell<u64>,
 }
@@ -58,16 +65,23 @@ impl Seat {
     pub(super) fn new(plan: &Plan, node: u8) -> Self {
         let lies = plan.bugs.iter().find_map(|bug| match bug {
             Bug::DropSync { partition } => Some(partition.clone()),
-            Bug::UnsignedBlocks | Bug::AnyEvents => None,
+            _ => None,
         });
+        let is_late = plan.is_late(node);
         Self {
             node,
+            unused: is_late.then(unused_key),
             is_correct: plan.is_correct(node),
             disk: Arc::new(Disk::new(lies)),
             skew: plan.skews_ms.get(usize::from(node)).copied().unwrap_or(0),
             up: RefCell::default(),
             lives: RefCell::default(),
         }
+    }
+
+    /// Whether it starts with the others.
+    pub(super) fn is_early(&self) -> bool {
+        self.unused.is_none()
     }
 
     /// The process that is running.
@@ -107,6 +121,13 @@ impl Seat {
     }
 }
 
+/// A directory with the file that says that a key was never used.
+fn unused_key() -> TempDir {
+    let dir = tempfile::tempdir().expect("a directory can be made");
+    std::fs::write(dir.path().join(UNUSED), "").expect("a file can be made");
+    dir
+}
+
 /// What passes on a channel of a seat.
 fn gate(plan: &Plan, node: u8, is_second: bool, channel: usize) -> Gate {
     match plan.deed(node) {
@@ -126,10 +147,11 @@ fn gate(plan: &Plan, node: u8, is_second: bool, channel: usize) -> Gate {
 }
 
 impl World<'_> {
-    /// Starts everybody for the first time.
+    /// Starts everybody for the first time, but those who are late.
     pub(super) async fn start_all(&self) {
         let twins = self.seats.len() > usize::from(self.plan.validators);
-        for seat in 0..usize::from(self.plan.validators) {
+        let early = |seat: &usize| self.seats[*seat].is_early();
+        for seat in (0..usize::from(self.plan.validators)).filter(early) {
             let node = self.seats[seat].node;
             let ends = self.net.ends(node).await;
             let twin = (usize::from(self.plan.validators)..self.seats.len())
@@ -143,7 +165,7 @@ impl World<'_> {
                 }
             }
         }
-        for seat in 0..self.seats.len() {
+        for seat in (0..self.seats.len()).filter(early) {
             self.started(seat).await;
         }
     }
@@ -180,6 +202,7 @@ impl World<'_> {
         self.launch(seat, ends, false);
         if is_checked {
             self.recover(seat, told).await;
+            self.look_at_store(seat);
             self.net.join(&[node], false).await;
         }
         self.started(seat).await;
@@ -197,7 +220,8 @@ impl World<'_> {
         let life = Life::new(seat.disk.clone(), seat.skew);
         let channels = ends.into_iter().enumerate().map(|(channel, (sender, receiver))| {
             let gate = gate(self.plan, seat.node, is_second, channel);
-            let out = Out { inner: sender, life: life.clone(), gate: gate.clone() };
+            let tap = (channel == beacon::CHANNEL).then(|| self.tap(seat));
+            let out = Out { inner: sender, life: life.clone(), gate: gate.clone(), tap };
             (out, In { inner: receiver, life: life.clone(), gate })
         });
         let channels: Result<[Channel; CHANNELS], _> = channels.collect::<Vec<_>>().try_into();
@@ -217,12 +241,34 @@ impl World<'_> {
         *seat.up.borrow_mut() = Some(Up { life, task, started });
     }
 
+    /// Hears what a seat says of the beacon.
+    fn tap(&self, seat: &Seat) -> Tap {
+        let (chronicle, by, is_correct) =
+            (self.chronicle.clone(), validator(seat.node).account(), seat.is_correct);
+        Arc::new(move |message| chronicle.hear(by, is_correct, message))
+    }
+
+    /// Notes the state that a validator has read from its disk.
+    fn look_at_store(&self, seat: usize) {
+        let seat = &self.seats[seat];
+        if let Some(consensus) = seat.consensus() {
+            let found = consensus.read(|state, head| (head.height, state_digest(state)));
+            self.stored.borrow_mut().push((seat.node, found.0, found.1));
+        }
+    }
+
     fn config(&self, seat: &Seat, number: u64, life: &Arc<Life>, state_sync: bool) -> Config {
         let (chronicle, node, is_correct) = (self.chronicle.clone(), seat.node, seat.is_correct);
-        let life = life.clone();
+        let (life, applying) = (life.clone(), life.clone());
         let on_finalized: OnBlock = Arc::new(move |block: &FinalizedBlock| {
             if is_correct && !life.is_dead() {
                 chronicle.tell(node, number, block);
+            }
+        });
+        let (chronicle, process) = (self.chronicle.clone(), applying);
+        let on_applying: OnBlock = Arc::new(move |block: &FinalizedBlock| {
+            if is_correct && !process.is_dead() {
+                chronicle.applying(block);
             }
         });
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -236,10 +282,11 @@ impl World<'_> {
                 peers: Vec::new(),
             }),
             state_sync,
-            unused_key: None,
+            unused_key: seat.unused.as_ref().map(|dir| dir.path().join(UNUSED)),
+            anchor: None,
             pool: TxPool::new(self.genesis.id(), PoolLimits::default()),
             pace: Pace::default(),
-            on_applying: Arc::new(|_| {}),
+            on_applying,
             on_finalized,
         }
     }

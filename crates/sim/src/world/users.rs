@@ -1,15 +1,17 @@
 //! Who pay, through whichever validator is up, and what a forger would like to.
 
-use super::{World, payer};
-use crate::chronicle::Accepted;
+use super::{World, payer, validator};
+use crate::{chronicle::Accepted, plan::Bug};
 use bytes::Bytes;
-use muster_ledger::{Action, Genesis, Tx};
+use commonware_runtime::Clock as _;
+use muster_ledger::{Action, Genesis, Tx, keys, stake::ValidatorStatus, view};
+use muster_node::consensus::Consensus;
 use muster_types::{AccountId, Amount, Asset, Envelope, Hash, Millis, SecretKey};
 use rand_chacha::{
     ChaCha8Rng,
     rand_core::{Rng as _, SeedableRng as _},
 };
-use std::{cell::RefCell, collections::BTreeMap};
+use std::{cell::RefCell, collections::BTreeMap, time::Duration};
 
 /// A nonce that no payer gets to, and that the ledger would take.
 const FORGED_NONCE: u64 = 50;
@@ -19,6 +21,8 @@ pub(super) struct Users {
     dice: RefCell<ChaCha8Rng>,
     nonces: RefCell<BTreeMap<u8, u64>>,
     sent: RefCell<Vec<Tx>>,
+    /// What jailed validators asked for last, and how often they did.
+    pleas: RefCell<BTreeMap<u8, (u64, Tx)>>,
 }
 
 impl Users {
@@ -27,6 +31,7 @@ impl Users {
             dice: RefCell::new(ChaCha8Rng::seed_from_u64(seed.wrapping_add(2))),
             nonces: RefCell::default(),
             sent: RefCell::default(),
+            pleas: RefCell::default(),
         }
     }
 
@@ -52,20 +57,22 @@ impl Users {
     }
 }
 
+/// How often owners look after their validators.
+const CARE: Duration = Duration::from_millis(250);
+
+fn envelope(genesis: &Genesis, signer: AccountId, nonce: u64, action: Action) -> Envelope<Action> {
+    let (chain, max_fee, expires) = (genesis.id(), Amount::from_units(1), Millis::MAX);
+    Envelope { chain, signer, nonce, max_fee, expires, action }
+}
+
 fn payment(
     genesis: &Genesis,
     signer: AccountId,
     nonce: u64,
     (to, nanos): (AccountId, u128),
 ) -> Envelope<Action> {
-    Envelope {
-        chain: genesis.id(),
-        signer,
-        nonce,
-        max_fee: Amount::from_units(1),
-        expires: Millis::MAX,
-        action: Action::Transfer { to, asset: Asset::Usd, amount: Amount::from_nanos(nanos) },
-    }
+    let amount = Amount::from_nanos(nanos);
+    envelope(genesis, signer, nonce, Action::Transfer { to, asset: Asset::Usd, amount })
 }
 
 /// What every transaction of the first payer holds.
@@ -100,6 +107,50 @@ impl World<'_> {
                 };
                 self.submit(&again, None);
             }
+        }
+    }
+
+    /// Correct validators' owners ask for their return when they are jailed, for ever.
+    pub(super) async fn care(&self) {
+        while !self.plan.bugs.contains(&Bug::AbsentOwners) {
+            self.context.sleep(CARE).await;
+            for node in (0..self.plan.validators).filter(|node| self.plan.is_correct(*node)) {
+                let owner = validator(node);
+                let jailed = self.in_final_state(|state| {
+                    let status = keys::STAKERS.get(state, &owner.account())?.status;
+                    let steady = view::head(state)?.steady;
+                    matches!(status, ValidatorStatus::Jailed { until } if steady >= until)
+                        .then_some(())
+                });
+                if jailed.is_some() {
+                    self.submit_quietly(&self.plea(node));
+                }
+            }
+        }
+        std::future::pending().await
+    }
+
+    /// What a jailed validator asks for: the same as long as it is in no block.
+    fn plea(&self, node: u8) -> Tx {
+        let mut pleas = self.users.pleas.borrow_mut();
+        let nonce = match pleas.get(&node) {
+            Some((_, plea)) if !self.chronicle.holds(&plea.id()) => return plea.clone(),
+            Some((nonce, _)) => nonce.saturating_add(1),
+            None => 0,
+        };
+        let owner = validator(node);
+        let plea = envelope(&self.genesis, owner.account(), nonce, Action::ValidatorUnjail {});
+        let plea = plea.sign(&owner);
+        pleas.insert(node, (nonce, plea.clone()));
+        plea
+    }
+
+    /// Sends a transaction of which nothing is expected to a correct validator that is up.
+    fn submit_quietly(&self, tx: &Tx) {
+        let up: Vec<Consensus> = self.correct_nodes().collect();
+        if !up.is_empty() {
+            // Where it is refused, it is sent again.
+            let _ = up[self.users.below(up.len())].pool().submit(tx.clone());
         }
     }
 

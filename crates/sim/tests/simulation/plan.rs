@@ -27,7 +27,7 @@ fn seeds_bring_every_kind_of_fault() {
         |what: &str| has(&|plan| serde_json::to_string(&plan.faults).unwrap().contains(what));
     let deed =
         |what: &str| has(&|plan| serde_json::to_string(&plan.byzantine).unwrap().contains(what));
-    for what in ["crash", "wipe", "partition", "torn", "prefix", "lost"] {
+    for what in ["crash", "wipe", "late", "partition", "torn", "prefix", "lost"] {
         assert!(fault(what) >= 8, "{what}: {}", fault(what));
     }
     for what in [
@@ -38,6 +38,7 @@ fn seeds_bring_every_kind_of_fault() {
         "fake_events",
         "stop_time",
         "usurp",
+        "rig",
         "censor",
     ] {
         assert!(deed(what) >= 4, "{what}: {}", deed(what));

@@ -175,6 +175,7 @@ impl Network {
             network: NetworkConfig::Alone,
             state_sync: false,
             unused_key: None,
+            anchor: None,
         });
         Ok(node.await?)
     }

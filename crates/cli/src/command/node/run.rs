@@ -55,6 +55,7 @@ impl Run {
             network: settings.network()?,
             state_sync: settings.state_sync,
             unused_key: Some(settings.unused_key()),
+            anchor: settings.anchor()?,
             http: settings.api,
             fabric: settings.fabric,
             compiler: Arc::new(compiler),

@@ -7,6 +7,7 @@
 //! api = "127.0.0.1:8642"            # where the HTTP API listens
 //! fabric = "127.0.0.1:0"            # where evidence of disputes is fetched from (UDP)
 //! state_sync = true                 # with an empty `dir`: fetch the state, not every block
+//! anchor = "anchor.json"            # with an empty `dir`: begin there; needed where genesis is old
 //!
 //! [p2p]                             # without it: the only validator, reaching nobody
 //! listen = "127.0.0.1:8640"
@@ -22,6 +23,7 @@ use crate::{
     files,
 };
 use anyhow::Context as _;
+use muster_api::views::Anchor;
 use muster_node::consensus::{NetworkConfig, P2p, Peer, PeerAddress};
 use muster_types::AccountId;
 use serde::Deserialize;
@@ -46,6 +48,7 @@ pub(super) struct Settings {
     /// Whether to fetch the state from peers where `dir` is empty.
     #[serde(default = "yes")]
     pub(super) state_sync: bool,
+    anchor: Option<PathBuf>,
     p2p: Option<P2pSettings>,
     /// The directory of the file.
     #[serde(skip)]
@@ -110,6 +113,21 @@ impl Settings {
 
     pub(super) fn genesis(&self) -> PathBuf {
         self.base.join(&self.genesis)
+    }
+
+    /// What to begin with where `dir` is empty, instead of genesis.
+    pub(super) fn anchor(&self) -> anyhow::Result<Option<Anchor>> {
+        let Some(path) = self.anchor.as_ref().map(|path| self.base.join(path)) else {
+            return Ok(None);
+        };
+        let read = || -> anyhow::Result<Anchor> {
+            Ok(serde_json::from_slice(&files::read(&path, MAX_FILE_BYTES)?)?)
+        };
+        let refuse = |error: anyhow::Error| {
+            let hint = "muster receipt anchor --node URL --out anchor.json   # a node you trust";
+            Failure::error(Exit::BadInput, format!("anchor {}: {error}", path.display()), hint)
+        };
+        read().map(Some).map_err(refuse)
     }
 
     /// How the node reaches others.

@@ -345,6 +345,31 @@ fn contradicting_votes_cost_stake_once_for_each_epoch_and_key() {
 }
 
 #[test]
+fn a_seat_that_has_no_account_reports_contradictions_for_nothing_and_anybody_else_pays() {
+    let mut w = world(&["k1", "val"], |params| params.fee_per_unit = nanos(100));
+    w.stakes("ann", 0, mst(5));
+    let more = w.seats("ann", &["k2"]);
+    w.ok("ann", more);
+    let ballots = [notarize(1), notarize(2)];
+    let (by_ann, by_k2) = (evidence(&w, "ann", 0, ballots), evidence(&w, "k2", 0, ballots));
+    let (receipt, _) = w.ok("k1", report(by_ann));
+    assert_eq!((receipt.fee, view::account(&w.state, &id("k1"))), (Amount::ZERO, None));
+    assert_eq!(w.refused("k1", report(by_ann)), Reject::Duplicate);
+    // A seat with an account: its nonce and balance are not touched.
+    let before = w.account("val");
+    assert_eq!(w.refused("val", report(by_ann)), Reject::Duplicate);
+    assert_eq!(w.account("val"), before);
+    // Whoever has no vote and no account has to get one first, and pays.
+    assert_eq!(w.refused("k3", report(by_k2)), Reject::NoAccount);
+    let before = w.account("pat");
+    let (receipt, _) = w.ok("pat", report(by_k2));
+    assert_eq!(receipt.fee, nanos(800));
+    let after = w.account("pat");
+    assert_eq!(after.nonce, before.nonce + 1);
+    assert_eq!(after.usd, before.usd.checked_sub(receipt.fee).unwrap());
+}
+
+#[test]
 fn evidence_counts_as_long_as_the_stake_of_then_can_be_slashed() {
     let mut w = world(&["val"], |params| {
         params.stake_unbonding_ms = Millis(300_000);

@@ -89,7 +89,9 @@ impl Model {
     fn changed(&self, changes: &[ParamChange]) -> Option<muster_ledger::Params> {
         let mut params = self.params.clone();
         let known = changes.iter().all(|change| params.set(&change.name, change.value));
-        (known && params.check().is_ok()).then_some(params)
+        // Stake that was counted on to be locked for so long is.
+        let kept = params.stake_unbonding_ms >= self.params.stake_unbonding_ms;
+        (known && kept && params.check().is_ok()).then_some(params)
     }
 
     /// An account's own stake where it counts.

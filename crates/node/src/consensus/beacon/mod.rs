@@ -39,7 +39,8 @@
 //! Nothing but the node's own key. What a validator deals follows from it, the chain and the epoch,
 //! so a dealer deals the same after a restart, and a player that has lost what it was dealt asks
 //! for it again. Where a dealer is gone for good, a player that restarts has no share until the
-//! next epoch's key.
+//! next epoch's key: the state has what a dealer committed to and who acknowledged a share, and
+//! shares themselves only of those who did not. A third may be without one, and the beacon goes on.
 //!
 //! # Why not a DKG that everybody can verify
 //! The engine's non-interactive one (`golden`) needs no acknowledgement and no synchrony; but

@@ -207,17 +207,23 @@ fn a_block_has_the_next_round_with_its_signature_or_the_round_before_and_nothing
         ((chained, 5, 0, None), Some("beacon's key")),
         ((value(&five), 5, named + 1, Some(five)), Some("beacon's key")),
     ];
-    for (said, fault) in table {
-        let result = check_beacon(&parent, &digest, &after(&parent, said), Some(&key));
+    // Whether this node has found the signature itself makes no difference.
+    let knowing = |known: Option<Signature>| table.into_iter().map(move |row| (known, row));
+    for (known, (said, fault)) in knowing(None).chain(knowing(Some(five))) {
+        let block = after(&parent, said);
+        let result = check_beacon(&parent, &digest, &block, Some(&key), |_, round| {
+            known.filter(|_| round == 5)
+        });
         let reject = result.err().map(|reject| reject.to_string()).unwrap_or_default();
         assert_eq!(reject.is_empty(), fault.is_none(), "{said:?}: {reject}");
         assert!(reject.contains(fault.unwrap_or_default()), "{said:?}: {reject}");
     }
+    let check = |said| check_beacon(&parent, &digest, &after(&parent, said), None, |_, _| None);
     // Without a key every block has a round, which follows from the parent.
     let trusted = (chained, 5, 0, None);
-    assert_eq!(check_beacon(&parent, &digest, &after(&parent, trusted), None), Ok(()));
+    assert_eq!(check(trusted), Ok(()));
     for said in [(old, 4, 0, None), (value(&five), 5, 0, Some(five)), (chained, 5, named, None)] {
-        let reject = check_beacon(&parent, &digest, &after(&parent, said), None).unwrap_err();
+        let reject = check(said).unwrap_err();
         assert!(matches!(reject, BlockReject::Inconsistent { .. }), "{said:?}");
     }
     // A proposer that has the signature uses it.

@@ -1,10 +1,14 @@
 //! Four validators over the simulated network, wired as the one is.
 
+mod liar;
 mod light;
+mod lost;
+mod pool;
+mod seats;
 
 use super::{
     super::{
-        CHANNELS, Config, Consensus, Head, NetworkConfig, P2p, Peer,
+        CHANNELS, Config, Consensus, EpochEnd, Head, NetworkConfig, P2p, Peer,
         block::{Ctx, HEADER_BYTES},
         engine_key, engine_validators, max_message_bytes,
     },
@@ -25,8 +29,11 @@ use commonware_p2p::{
     Recipients, Sender as _,
     simulated::{self, Link, Network, Oracle},
 };
-use commonware_runtime::{Clock as _, Quota, Runner as _, Supervisor as _, deterministic::*};
+use commonware_runtime::{
+    Clock as _, Handle, Quota, Runner as _, Spawner as _, Supervisor as _, deterministic::*,
+};
 use commonware_utils::{NZU32, NZUsize, probability};
+use muster_api::views;
 use muster_ledger::{
     Action, Genesis,
     genesis::Balance,
@@ -124,7 +131,16 @@ pub(super) async fn start_of(
     state_sync: bool,
     genesis: Genesis,
 ) -> Validator {
-    start_new(context, oracle, index, (state_sync, genesis, None)).await
+    let dir = tempfile::tempdir().unwrap();
+    let mark = unused_mark(dir.path());
+    start_new(context, oracle, index, (state_sync, genesis, Some(mark))).await
+}
+
+/// What says that a key has never voted.
+fn unused_mark(dir: &Path) -> PathBuf {
+    let mark = dir.join("node.unused");
+    fs::write(&mark, "").unwrap();
+    mark
 }
 
 /// Starts a node whose key has never voted, where the file is there.
@@ -268,8 +284,7 @@ fn a_late_validator_votes_at_once_where_its_key_never_has() {
     Runner::seeded(37).start(async move |context: Context| {
         let genesis = Genesis { epoch_blocks: 100_000, ..four() };
         let dir = tempfile::tempdir().unwrap();
-        let mark = dir.path().join("node.unused");
-        fs::write(&mark, "").unwrap();
+        let mark = unused_mark(dir.path());
         let oracle = network(&context, VALIDATORS).await;
         let mut nodes = Vec::new();
         for index in 0..VALIDATORS - 1 {
@@ -363,6 +378,54 @@ fn a_new_node_fetches_the_state_instead_of_every_block_and_goes_on_from_there() 
         assert!(
             told.iter().filter(|(height, _)| **height <= 50).all(|(at, head)| others[at] == *head)
         );
+    });
+}
+
+/// Starts a node that fetches its state, as a process that can be killed.
+async fn start_process(
+    context: &Context,
+    oracle: &Oracle<PublicKey, Context>,
+    index: u8,
+) -> (Validator, Handle<()>) {
+    let (sender, started) = futures::channel::oneshot::channel();
+    let oracle = oracle.clone();
+    let process = context.child("process").spawn(move |context| async move {
+        let node = start_with(&context, &oracle, index, true).await;
+        assert!(sender.send(node).is_ok());
+        futures::future::pending::<()>().await;
+    });
+    (started.await.unwrap(), process)
+}
+
+#[test]
+fn a_node_that_fetched_its_state_has_the_ends_of_all_epochs_also_after_a_restart() {
+    Runner::seeded(43).start(async move |context: Context| {
+        let oracle = network(&context, VALIDATORS + 1).await;
+        let mut nodes = Vec::new();
+        for index in 0..VALIDATORS {
+            nodes.push(start(&context, &oracle, index).await);
+        }
+        reach(&nodes[0], 37).await;
+        let (mut follower, mut process) = start_process(&context, &oracle, VALIDATORS).await;
+        let first = follower.node.head().height;
+        assert!(first >= 30, "begins at {first}");
+        for height in [first + 9, first + 18] {
+            reach(&follower, height).await;
+            assert_eq!(follower.node.block(first - 8).await.unwrap(), None, "it was never told");
+            for epoch in 0..height / 8 {
+                let end = follower.node.epoch_end(epoch).await;
+                assert!(end.is_some(), "epoch {epoch}");
+                let view = |end: EpochEnd| end.view().unwrap();
+                let other = nodes[1].node.epoch_end(epoch).await.map(view);
+                // Certificates may be by other votes.
+                let named = |end: views::EpochEnd| (end.header, end.next);
+                assert_eq!(end.map(view).map(named), other.map(named));
+            }
+            assert_eq!(follower.node.epoch_end(1_000).await, None);
+            process.abort();
+            drop(follower);
+            (follower, process) = start_process(&context, &oracle, VALIDATORS).await;
+        }
     });
 }
 

@@ -1,6 +1,6 @@
 use super::{
     super::{Consensus, NodeError, OnBlock, digest_of, rules::MAX_STEP},
-    FUNDS, alone, config, paid, pay, pay_as, payer, stranger, transfer, usd, validator,
+    FUNDS, alone, config, genesis, paid, pay, pay_as, payer, stranger, transfer, usd, validator,
 };
 use crate::mempool::{PoolLimits, TxOutcome, TxPool};
 use commonware_runtime::{
@@ -207,6 +207,25 @@ async fn a_directory_serves_one_node_and_one_chain() {
     other.genesis.name = "another".into();
     other.pool = TxPool::new(other.genesis.id(), PoolLimits::default());
     assert!(matches!(Consensus::start(other).await, Err(NodeError::OtherChain { .. })));
+}
+
+#[tokio::test]
+async fn a_first_start_that_was_cut_short_is_made_up_for() {
+    let dir = TempDir::new().unwrap();
+    let name = dir.path().join("CHAIN");
+    std::fs::write(&name, "").unwrap();
+    let start = async || {
+        let (config, ..) = config(dir.path());
+        Consensus::start(config).await
+    };
+    start().await.unwrap().stop().await.unwrap();
+    assert_eq!(std::fs::read_to_string(&name).unwrap(), format!("{}\n", genesis().id()));
+    // Of what a ledger is stored beside it does not go unsaid.
+    for said in ["", "0000"] {
+        std::fs::write(&name, said).unwrap();
+        let error = start().await.err().expect("must be refused");
+        assert!(matches!(error, NodeError::OtherChain { .. }), "{error}");
+    }
 }
 
 #[tokio::test]

@@ -33,7 +33,13 @@ use std::sync::Arc;
 pub(in super::super) fn root_block() -> Block {
     let empty = <Ledger<Tokio> as DatabaseSet<Tokio>>::initial_sync_targets();
     let leader = engine_key(&validator()).public_key();
-    Block::genesis(genesis().id(), Millis(1_000), leader, &genesis().validators, &empty)
+    Block::genesis(
+        (PROTOCOL_VERSION, genesis().id()),
+        Millis(1_000),
+        leader,
+        &genesis().validators,
+        &empty,
+    )
 }
 
 fn first_state() -> MemoryState {

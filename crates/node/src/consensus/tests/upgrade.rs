@@ -7,17 +7,56 @@ use commonware_runtime::{
     deterministic::{Context, Runner},
 };
 use muster_ledger::{
-    Action, BlockBuilder, BlockContext,
+    Action,
     genesis::{Balance, PROTOCOL},
-    stake::Views,
     view,
     vote::{Choice, ParamChange},
 };
-use muster_types::{Amount, Envelope, Hash, Millis, ProposalId};
-use std::{path::Path, time::Duration};
+use muster_types::{Amount, Envelope, Millis, ProposalId};
+use std::{
+    fmt::Debug,
+    path::Path,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use tracing::{
+    Event, Level, Metadata, Subscriber,
+    field::Field,
+    span::{Attributes, Id, Record},
+};
+
+/// The errors that are logged.
+#[derive(Clone, Default)]
+struct Heard(Arc<Mutex<String>>);
+
+impl Subscriber for Heard {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        *metadata.level() == Level::ERROR
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        event.record(&mut |_: &Field, value: &dyn Debug| {
+            self.0.lock().unwrap().push_str(&format!("{value:?} "));
+        });
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
 
 #[test]
 fn after_a_vote_for_a_protocol_that_it_does_not_know_a_node_makes_no_block_and_says_why() {
+    let heard = Heard::default();
+    let _guard = tracing::subscriber::set_default(heard.clone());
     Runner::seeded(23).start(async move |context: Context| {
         let (mut config, ..) = config(Path::new("unused: the simulator stores in memory"));
         let me = validator().account();
@@ -56,18 +95,7 @@ fn after_a_vote_for_a_protocol_that_it_does_not_know_a_node_makes_no_block_and_s
         context.sleep(Duration::from_secs(30)).await;
         assert_eq!(node.head(), head);
         drop(waiting);
-        let said = node.read(|state, head| {
-            let context = BlockContext {
-                height: head.height + 1,
-                now: head.time.after(Millis(1)),
-                beacon: Hash::ZERO,
-                beacon_round: 0,
-                beacon_key: None,
-                proposer: me,
-                views: Views::default(),
-            };
-            BlockBuilder::new(state, context).err().unwrap().to_string()
-        });
+        let said = heard.0.lock().unwrap().clone();
         for word in ["protocol 2", "knows protocol 1", "install a release that knows 2"] {
             assert!(said.contains(word), "no `{word}` in: {said}");
         }

@@ -1,8 +1,14 @@
 //! Messages from peers.
 
 use super::{super::recode, *};
+use commonware_consensus::{
+    simplex::types::{Finalize, Proposal},
+    types::{Epoch, Round, View},
+};
 use commonware_cryptography::Signer as _;
+use commonware_utils::non_empty;
 use muster_hostile::canonical;
+use muster_ledger::Params;
 use muster_types::SecretKey;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
@@ -14,6 +20,19 @@ fn told() -> Told {
         next: vec![AccountId(Hash([3; 32])), AccountId(Hash([4; 32]))],
     };
     Told { steps: vec![end; 2], latest: Some(vec![5; 90]) }
+}
+
+/// The epoch that a message asks from.
+pub(in crate::consensus) fn asked(message: &[u8]) -> Option<u64> {
+    match codec::decode::<Message>(message, MAX_MESSAGE_BYTES) {
+        Ok(Message::Ask { epoch }) => Some(epoch),
+        Ok(Message::Tell(_)) | Err(_) => None,
+    }
+}
+
+/// A message that says this.
+pub(in crate::consensus) fn saying(steps: Vec<EpochEnd>, latest: Option<Vec<u8>>) -> Vec<u8> {
+    codec::encode(&Message::Tell(Told { steps, latest }))
 }
 
 #[test]
@@ -49,4 +68,39 @@ fn the_longest_message_fits() {
     };
     let told = Told { steps: vec![end; STEPS_MAX], latest: Some(vec![0; CERTIFICATE_BYTES]) };
     assert!(codec::encode(&Message::Tell(told)).len() <= MAX_MESSAGE_BYTES);
+}
+
+#[test]
+fn a_certificate_of_the_default_committee_is_as_small_as_the_architecture_says() {
+    let seats = usize::try_from(Params::default().seats_max).unwrap();
+    let keys: Vec<_> = (0..seats)
+        .map(|seat| SecretKey::from_seed([u8::try_from(seat).unwrap(); 32]))
+        .map(|key| super::super::engine_key(&key))
+        .collect();
+    let members = Set::from_iter_dedup(keys.iter().map(|key| key.public_key()));
+    let quorum = seats - (seats - 1) / 3;
+    let proposal = Proposal::new(
+        Round::new(Epoch::new(600), View::new(4_000)),
+        View::new(3_999),
+        to_digest(Hash::ZERO),
+    );
+    let schemes: Vec<Scheme> = keys
+        .into_iter()
+        .map(|key| Scheme::signer(b"test", members.clone(), key).unwrap())
+        .collect();
+    let votes: Vec<_> = schemes[..quorum]
+        .iter()
+        .map(|scheme| Finalize::sign(scheme, proposal.clone()).unwrap())
+        .collect();
+    let certificate =
+        Finalization::from_finalizes(&schemes[0], non_empty![@&votes], &Sequential).unwrap();
+    assert_eq!((seats, quorum), (64, 43));
+    let bytes = certificate.encode().len();
+    assert!((2_750..2_850).contains(&bytes), "{bytes}");
+    let end = EpochEnd {
+        preimage: vec![0; 450],
+        certificate: certificate.encode().to_vec(),
+        next: vec![AccountId::default(); seats],
+    };
+    assert!(codec::encode(&end).len() < 5_400);
 }

@@ -116,6 +116,12 @@ async fn start(dir: &Path, genesis: &Genesis) -> anyhow::Result<Vec<Node>> {
     let compiler = Compiler::new(network::compiler_child()?, CompileLimits::default())?;
     let compiler = Arc::new(compiler);
     let first = listeners.first().copied().context("there are four")?;
+    // Without it one that finds a chain under way would not vote before the next epoch.
+    let unused = |index: usize| dir.join(format!("{index}.unused"));
+    std::fs::create_dir_all(dir)?;
+    for index in 0..listeners.len() {
+        std::fs::write(unused(index), "")?;
+    }
     let start = |index: usize, listen: SocketAddr| {
         let first = Peer { key: validator(0).account(), address: Some(first.into()) };
         let peers = if index == 0 { Vec::new() } else { vec![first] };
@@ -128,16 +134,12 @@ async fn start(dir: &Path, genesis: &Genesis) -> anyhow::Result<Vec<Node>> {
             compiler: Arc::clone(&compiler),
             network: NetworkConfig::P2p(P2p { listen, external: listen.into(), peers }),
             state_sync: false,
-            unused_key: None,
+            unused_key: Some(unused(index)),
+            anchor: None,
         })
     };
-    // The one that all others begin with comes last: a node that finds a chain under way would not
-    // vote before the next epoch.
-    let others = listeners.iter().enumerate().skip(1);
-    let others = others.map(|(index, listen)| start(index, *listen));
-    let mut nodes = futures::future::try_join_all(others).await?;
-    nodes.insert(0, start(0, first).await?);
-    Ok(nodes)
+    let nodes = listeners.iter().enumerate().map(|(index, listen)| start(index, *listen));
+    Ok(futures::future::try_join_all(nodes).await?)
 }
 
 /// Keeps a validator's pool filled.
