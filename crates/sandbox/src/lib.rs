@@ -43,6 +43,8 @@ mod product;
 mod run;
 mod wasi;
 
+pub mod oci;
+
 pub use check::{ModuleError, ModuleLimits, check_module};
 pub use child::compile_child_main;
 pub use compile::{ChildProgram, CompileError, CompileLimits, Compiled, Compiler};
