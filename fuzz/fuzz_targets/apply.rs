@@ -63,6 +63,7 @@ fuzz_target!(|bytes: &[u8]| {
             signer: key.account(),
             nonce: nonces[usize::from(who)],
             max_fee: Amount::MAX,
+            tip: Amount::ZERO,
             expires: Millis::MAX,
             action,
         };

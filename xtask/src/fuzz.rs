@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use crate::shell;
 
 /// The targets of `fuzz/` that need the pure crates alone.
-const PURE: [&str; 5] = ["transaction", "apply", "genesis", "job_file", "services"];
+const PURE: [&str; 6] = ["transaction", "records", "apply", "genesis", "job_file", "services"];
 
 /// The targets of `fuzz/` that need the rooms above them: they take long to build.
 const ROOMS: [&str; 4] = ["provider", "receipt", "module", "peer"];

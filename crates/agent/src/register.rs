@@ -53,7 +53,8 @@ pub(crate) fn missing_bond(known: Option<&ProviderView>, bond: Amount) -> Amount
 }
 
 /// Offers to make, to change, or to renew because half of their time is over; and hosts to
-/// withdraw because they are not on offer any more and nothing uses them.
+/// withdraw because they are not on offer any more and nothing uses them. What an offer is still
+/// bound against is left for later.
 pub(crate) fn hosts(
     known: Option<&ProviderView>,
     hosts: &[HostConfig],
@@ -85,7 +86,10 @@ pub(crate) fn hosts(
                 verifies: verifies.clone(),
                 ..HostSpec::default()
             };
-            actions.push(Action::HostSet { index, spec });
+            let bound = known.get(&index).filter(|known| now < known.record.bound_until);
+            if bound.is_none_or(|bound| spec.keeps(&bound.record.spec)) {
+                actions.push(Action::HostSet { index, spec });
+            }
         }
     }
     let idle = |used: &Resources| {
@@ -93,7 +97,9 @@ pub(crate) fn hosts(
         [*cpu_milli, *memory_bytes, *disk_bytes, *bandwidth_bps].iter().all(|units| *units == 0)
             && gpus.iter().all(|gpu| gpu.count == 0)
     };
-    let surplus = known.range(wanted..).filter(|(_, host)| idle(&host.record.used));
+    let surplus = known
+        .range(wanted..)
+        .filter(|(_, host)| idle(&host.record.used) && now >= host.record.bound_until);
     actions.extend(surplus.map(|(index, _)| Action::HostRemove { index: *index }));
     actions
 }
@@ -125,7 +131,10 @@ mod tests {
         let verifies = LEVELS.into_iter().filter_map(Verification::capability).collect();
         let spec = HostSpec { capacity, offered_until: until, verifies, ..HostSpec::default() };
         let used = Resources { cpu_milli: used, ..Resources::default() };
-        HostView { index, record: Host { spec, used, offered_at_height: 1 } }
+        HostView {
+            index,
+            record: Host { spec, used, offered_at_height: 1, bound_until: Millis::ZERO },
+        }
     }
 
     fn config(cpu_milli: u64) -> HostConfig {
@@ -166,6 +175,22 @@ mod tests {
         for (name, known, wanted, expected) in table {
             let known = view(ProviderStatus::Active, 1, known);
             assert_eq!(names(&hosts(Some(&known), &wanted, now, &params)), expected, "{name}");
+        }
+        // Bound: it may grow and be renewed, but neither shrink nor go.
+        let bound = |until| {
+            let mut known = host(0, 2, 0, until);
+            known.record.bound_until = now.after(Millis(1));
+            view(ProviderStatus::Active, 1, vec![known])
+        };
+        let expected: [(Millis, &[HostConfig], &[&str]); 4] = [
+            (fresh, &[config(3)], &["set 0"]),
+            (stale, &[config(2)], &["set 0"]),
+            (fresh, &[config(1)], &[]),
+            (fresh, &[], &[]),
+        ];
+        for (until, wanted, expected) in expected {
+            let actions = hosts(Some(&bound(until)), wanted, now, &params);
+            assert_eq!(names(&actions), expected, "{wanted:?}");
         }
         let offers = hosts(None, &[config(1)], now, &params);
         let [Action::HostSet { spec, .. }] = offers.as_slice() else { panic!("{offers:?}") };

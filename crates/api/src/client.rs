@@ -357,6 +357,23 @@ impl Client {
     /// As [`Client::status`], at once or in the stream.
     pub async fn events(&self, from: Option<u64>) -> Result<EventStream, ClientError> {
         let query = from.map(|height| format!("?from={height}")).unwrap_or_default();
+        self.stream(&query).await
+    }
+
+    /// The same of the events that concern `subject` alone, without the blocks that have none.
+    ///
+    /// # Errors
+    /// As [`Client::events`].
+    pub async fn events_about(
+        &self,
+        subject: &Subject,
+        from: Option<u64>,
+    ) -> Result<EventStream, ClientError> {
+        let from = from.map(|height| format!("&from={height}")).unwrap_or_default();
+        self.stream(&format!("?follow=true&{}{from}", query_of(subject))).await
+    }
+
+    async fn stream(&self, query: &str) -> Result<EventStream, ClientError> {
         let response = self
             .http
             .get(format!("{}/v1/events{query}", self.base))
@@ -407,18 +424,7 @@ impl Client {
         after: Option<&str>,
         limit: usize,
     ) -> Result<EventPage, ClientError> {
-        let subject = match subject {
-            Subject::Account(id) => format!("account={id}"),
-            Subject::Provider(id) => format!("provider={id}"),
-            Subject::Validator(id) => format!("validator={id}"),
-            Subject::Host(id) => format!("host={}&index={}", id.provider, id.index),
-            Subject::Order(id) => format!("order={id}"),
-            Subject::Lease(id) => format!("lease={id}"),
-            Subject::Escrow(id) => format!("escrow={id}"),
-            Subject::Job(id) => format!("job={id}"),
-            Subject::Dispute(id) => format!("dispute={id}"),
-            Subject::Proposal(id) => format!("proposal={id}"),
-        };
+        let subject = query_of(subject);
         let after = after.map(|cursor| format!("&after={cursor}")).unwrap_or_default();
         self.get(&format!("/v1/events?{subject}{after}&limit={limit}")).await
     }
@@ -496,5 +502,21 @@ fn optional<T>(result: Result<T, ClientError>) -> Result<Option<T>, ClientError>
         Ok(value) => Ok(Some(value)),
         Err(error) if error.code() == Some("not_found") => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+/// How a subject is asked for.
+fn query_of(subject: &Subject) -> String {
+    match subject {
+        Subject::Account(id) => format!("account={id}"),
+        Subject::Provider(id) => format!("provider={id}"),
+        Subject::Validator(id) => format!("validator={id}"),
+        Subject::Host(id) => format!("host={}&index={}", id.provider, id.index),
+        Subject::Order(id) => format!("order={id}"),
+        Subject::Lease(id) => format!("lease={id}"),
+        Subject::Escrow(id) => format!("escrow={id}"),
+        Subject::Job(id) => format!("job={id}"),
+        Subject::Dispute(id) => format!("dispute={id}"),
+        Subject::Proposal(id) => format!("proposal={id}"),
     }
 }

@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 /// How long a signed transaction stays good, in block time.
 const LIFETIME: Millis = Millis(60_000);
 
-/// The most that a transaction may cost unless told otherwise, `usd`.
+/// The most that a transaction may cost beside its tip, `usd`.
 const MAX_FEE: Amount = Amount::from_nanos(10_000_000);
 
 /// Why an action could not be carried out.
@@ -68,6 +68,7 @@ pub struct Wallet {
     key: SecretKey,
     account: AccountId,
     chain: Hash,
+    tip: Amount,
     nonces: Arc<Mutex<Nonces>>,
 }
 
@@ -91,7 +92,14 @@ impl Wallet {
         account: AccountId,
     ) -> Result<Self, ClientError> {
         let chain = client.status().await?.chain;
-        Ok(Self { client, key, account, chain, nonces: Arc::default() })
+        Ok(Self { client, key, account, chain, tip: Amount::ZERO, nonces: Arc::default() })
+    }
+
+    /// The same wallet, whose transactions pay `tip` (`usd`) on top of the floor of their fees each,
+    /// so that they go before those that pay less.
+    #[must_use]
+    pub fn tipping(self, tip: Amount) -> Self {
+        Self { tip, ..self }
     }
 
     /// The account that acts and pays.
@@ -130,7 +138,8 @@ impl Wallet {
             chain: self.chain,
             signer: self.account(),
             nonce,
-            max_fee: MAX_FEE,
+            max_fee: max_fee(self.tip),
+            tip: self.tip,
             expires,
             action,
         };
@@ -203,7 +212,8 @@ impl Wallet {
 }
 
 /// An action of an account that acts by members, for them to sign within `valid_for`. It has the
-/// account's lowest unused nonce: of two drafts that are made together only one applies.
+/// account's lowest unused nonce: of two drafts that are made together only one applies. It pays
+/// `tip` (`usd`) on top of the floor of its fee.
 ///
 /// # Errors
 /// [`WalletError`].
@@ -211,6 +221,7 @@ pub async fn draft(
     client: &Client,
     account: AccountId,
     action: Action,
+    tip: Amount,
     valid_for: Millis,
 ) -> Result<Envelope<Action>, WalletError> {
     let status = client.status().await?;
@@ -219,10 +230,16 @@ pub async fn draft(
         chain: status.chain,
         signer: account,
         nonce: state.nonce,
-        max_fee: MAX_FEE,
+        max_fee: max_fee(tip),
+        tip,
         expires: void_after(status.now, local_time(), valid_for),
         action,
     })
+}
+
+/// The most that a transaction with this tip may cost.
+fn max_fee(tip: Amount) -> Amount {
+    MAX_FEE.checked_add(tip).unwrap_or(Amount::MAX)
 }
 
 /// When a transaction signed now is void. A node that was down for long has an old last block,

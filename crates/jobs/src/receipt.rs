@@ -1,11 +1,9 @@
 //! The receipt: gathers what proves how a job went and writes it down.
 
 use crate::{JobError, drive::POLL, files, ledger::patient, settle::Settled, shared::Shared};
-use futures::StreamExt as _;
 use muster_api::{
-    ClientError,
     receipt::{BlockProof, Receipt, Trail, VERSION},
-    views::{BlockView, EPOCHS_MAX, Event, Explanation},
+    views::{BlockView, EPOCHS_MAX, EVENTS_MAX, Event, Explanation, Subject},
 };
 use muster_ledger::dispute::Claim;
 use muster_types::{DisputeId, EscrowId, JobId, LeaseId, Millis, OrderId, Signature};
@@ -136,13 +134,7 @@ async fn blocks(
     from_height: u64,
     until: Instant,
 ) -> Result<Vec<BlockView>, JobError> {
-    let (mut heights, mut next) = (BTreeSet::new(), from_height);
-    while let Err(error) = collect(shared, ours, &mut heights, &mut next, until).await {
-        if !error.is_transient() || Instant::now() > until {
-            return Err(error.into());
-        }
-        tokio::time::sleep(POLL).await;
-    }
+    let heights = heights(shared, ours, from_height, until).await?;
     let mut blocks = Vec::new();
     for height in heights {
         blocks.extend(certified(shared, height, until).await?);
@@ -188,28 +180,62 @@ async fn trail(
     Ok(trail)
 }
 
-/// Walks the events up to the escrow's end. What the node does not tell in time is left out.
+/// The heights of the blocks with the job's events, up to the escrow's end. What the node does not
+/// tell in time is left out.
+async fn heights(
+    shared: &Shared,
+    ours: &mut Ours,
+    from_height: u64,
+    until: Instant,
+) -> Result<BTreeSet<u64>, JobError> {
+    let subjects = [Subject::Escrow(ours.escrow), Subject::Job(ours.job)];
+    let mut found = Found { from_height, heights: BTreeSet::new(), ended: false };
+    let [mut of_escrow, mut of_job] = subjects.map(|subject| (subject, None));
+    loop {
+        collect(shared, ours, &mut of_escrow, &mut found, until).await?;
+        if found.ended || Instant::now() > until {
+            break;
+        }
+        tokio::time::sleep(POLL).await;
+    }
+    // A dispute's events name the job, not who pays for it.
+    collect(shared, ours, &mut of_job, &mut found, until).await?;
+    Ok(found.heights)
+}
+
+/// What was found of a job's events.
+struct Found {
+    from_height: u64,
+    heights: BTreeSet<u64>,
+    /// Whether its escrow was closed.
+    ended: bool,
+}
+
+/// Reads the events that concern a subject, page by page, behind those that were read before.
 async fn collect(
     shared: &Shared,
     ours: &mut Ours,
-    heights: &mut BTreeSet<u64>,
-    next: &mut u64,
+    (subject, after): &mut (Subject, Option<String>),
+    found: &mut Found,
     until: Instant,
-) -> Result<(), ClientError> {
-    let mut events = shared.ledger.client().events(Some(*next)).await?;
-    while let Ok(Some(block)) = tokio::time::timeout_at(until, events.next()).await {
-        let block = block?;
-        *next = block.height.saturating_add(1);
-        for event in &block.events {
-            if ours.has(event) {
-                heights.insert(block.height);
+) -> Result<(), JobError> {
+    let client = shared.ledger.client();
+    loop {
+        let next = || client.events_of(subject, after.as_deref(), EVENTS_MAX);
+        let page = patient(until, next).await?;
+        for entry in page.events.iter().filter(|entry| entry.height >= found.from_height) {
+            if ours.has(&entry.event) {
+                found.heights.insert(entry.height);
             }
-            if matches!(event, Event::EscrowClosed { escrow, .. } if *escrow == ours.escrow) {
-                return Ok(());
-            }
+            found.ended |= matches!(&entry.event, Event::EscrowClosed { escrow, .. } if *escrow == ours.escrow);
+        }
+        if let Some(last) = page.events.last() {
+            *after = Some(last.cursor());
+        }
+        if page.next.is_none() {
+            return Ok(());
         }
     }
-    Ok(())
 }
 
 /// A block with its certificate, which the engine may store a little after the block.

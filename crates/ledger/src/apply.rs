@@ -35,8 +35,8 @@ fn dispatch(ctx: &mut Ctx<'_>, by: &By, action: &Action) -> Result<(), Reject> {
         Action::BondAdd { amount } => bond::add::run(ctx, by, *amount),
         Action::ProviderDrain {} => provider::drain::run(ctx, by),
         Action::BondWithdraw {} => bond::withdraw::run(ctx, by),
-        Action::HostSet { index, spec } => provider::host::set(ctx, by, *index, spec),
-        Action::HostRemove { index } => provider::host::remove(ctx, by, *index),
+        Action::HostSet { index, spec } => provider::host_set::run(ctx, by, *index, spec),
+        Action::HostRemove { index } => provider::host_remove::run(ctx, by, *index),
         Action::EscrowOpen { deposit } => escrow::open::run(ctx, by, *deposit),
         Action::EscrowDeposit { escrow, amount } => escrow::deposit::run(ctx, by, escrow, *amount),
         Action::EscrowClose { escrow } => escrow::close::run(ctx, by, escrow),
@@ -100,8 +100,10 @@ fn dispatch(ctx: &mut Ctx<'_>, by: &By, action: &Action) -> Result<(), Reject> {
         Action::AttributeRevoke { provider, auditor } => {
             auditor::revoke::run(ctx, by, provider, auditor)
         }
-        Action::ServiceRegister { name, pledge } => bond::service::register(ctx, by, name, *pledge),
-        Action::ServiceUnregister { name } => bond::service::unregister(ctx, by, name),
+        Action::ServiceRegister { name, pledge } => {
+            bond::service_register::run(ctx, by, name, *pledge)
+        }
+        Action::ServiceUnregister { name } => bond::service_unregister::run(ctx, by, name),
         Action::BidPlace { order, host, rate, count } => {
             market::bid_place::run(ctx, by, order, *host, *rate, *count)
         }

@@ -26,6 +26,8 @@ pub(crate) struct Env {
 pub(crate) struct By {
     pub(crate) signer: AccountId,
     pub(crate) tx: TxId,
+    /// The fee without the tip: what nobody could have had back.
+    pub(crate) floor: Amount,
     pub(crate) fee: Amount,
 }
 

@@ -145,7 +145,8 @@ params! { |p|
     burn_min_bps: u32 = 2_000, 1, BPS;
     /// The most that a reporter gets of what a slash leaves after compensation and `burn_min_bps`.
     reward_max_bps: u32 = 5_000, 0, 5_000;
-    /// An offer stands at least so long when it is made, in block time.
+    /// An offer stands at least so long when it is made, and is bound for so long: it may not become
+    /// worse, nor be withdrawn. In block time.
     offer_lifetime_min_ms: Millis = Millis(60_000), 1, 365 * DAY;
     /// Unit prices are multiples of this.
     price_tick: Rate = Rate::per_hour(Amount::from_nanos(1_000)), 1, USD;
@@ -194,7 +195,7 @@ params! { |p|
     /// The part of all active stake that must vote for a proposal to pass.
     vote_quorum_bps: u32 = 3_334, 1, BPS;
     /// How long after its vote a proposal takes effect, in steady time.
-    vote_delay_ms: Millis = Millis(86_400_000), 0, 365 * DAY;
+    vote_delay_ms: Millis = Millis(86_400_000), 1, 365 * DAY;
     /// How long a provider at fault is jailed, in block time.
     jail_ms: Millis = Millis(3_600_000), 0, 365 * DAY;
     /// How long a slashed validator is jailed, in steady time.
@@ -249,6 +250,9 @@ params! { |p|
     /// With fewer votes on blocks than this the validators share no key for the beacon, and whoever
     /// proposes a block is trusted with it.
     beacon_seats_min: u32 = 2, 2, 101;
+    /// The risk premium counts a provider with fewer leases than this as one with so many, so that
+    /// one bad day at the beginning is not everything.
+    risk_leases_min: u64 = 10, 1, 1_000_000;
     /// The version of the rules that the next block follows. A vote for another is an upgrade: a
     /// program that does not know it makes and accepts no block after it takes effect, and says so.
     /// Every program lets any version be voted for, or those that know it would part from the rest.
@@ -350,7 +354,8 @@ mod tests {
     fn the_defaults_are_within_bounds_and_changes_beyond_them_are_named() {
         assert_eq!(Params::default().check(), Ok(()));
         type Change = fn(&mut Params);
-        let table: [(&str, Change); 6] = [
+        let table: [(&str, Change); 7] = [
+            ("vote_delay_ms", |params| params.vote_delay_ms = Millis(0)),
             ("burn_min_bps", |params| params.burn_min_bps = 0),
             ("slash_fraud_bps", |params| params.slash_fraud_bps = 10_001),
             ("stall_gap_ms", |params| params.stall_gap_ms = Millis(2_499)),

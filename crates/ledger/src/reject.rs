@@ -55,7 +55,8 @@ pub enum Reject {
     /// An amount that must not be zero is.
     #[error("the amount must be more than zero")]
     ZeroAmount,
-    /// Arithmetic beyond the largest amount.
+    /// Arithmetic beyond the largest amount: of what a transaction offers (its tip), or of a total
+    /// that it asks for. What the books hold never comes near, as the supply is bounded.
     #[error("the amounts are too large to be computed with")]
     Overflow,
     /// A field is longer, larger or otherwise not as its documentation demands.

@@ -4,6 +4,8 @@
 mod bytes;
 pub(crate) mod chain;
 mod golden;
+pub(crate) mod kinds;
+mod limits;
 mod random;
 mod refusals;
 pub(crate) mod world;

@@ -96,7 +96,7 @@ impl fmt::Display for Constraint {
 pub(crate) struct Quote {
     pub(crate) rate: Rate,
     pub(crate) pledge: Amount,
-    /// `rate x (10_000 + risk_bps)`, in nano-units and hundredths of a per cent.
+    /// `rate x` [`Terms::weight`], in nano-units and hundredths of a per cent.
     pub(crate) score: u128,
     /// The notice, where it is the interruptible offer's price.
     pub(crate) notice: Option<Millis>,
@@ -106,17 +106,16 @@ impl Quote {
     /// What the standing offer asks. `None` where a number is too large to be written.
     pub(crate) fn of(host: &HostView, terms: &Terms, rules: &Rules) -> Option<Self> {
         let (rate, notice) = host.rate_for(&terms.request, terms.interruptible)?;
-        Self::at(rate, notice, host.provider.risk_bps, rules)
+        Self::at(rate, notice, terms.weight(host.provider.risk_bps), rules)
     }
 
     /// A price that is given.
     pub(crate) fn at(
         rate: Rate,
         notice: Option<Millis>,
-        risk_bps: u32,
+        weight: u128,
         rules: &Rules,
     ) -> Option<Self> {
-        let weight = u128::from(risk_bps).checked_add(u128::from(BPS))?;
         let score = rate.amount_per_hour().nanos().checked_mul(weight)?;
         Some(Self { rate, pledge: rules.pledge(rate)?, score, notice })
     }

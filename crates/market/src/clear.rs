@@ -26,7 +26,8 @@
 //!    than the least that a host not looked at could ask is paid for any lease: dear memory behind
 //!    a cheap thread wins nothing by filling the look ahead.
 //! 4. All that passed are ranked by (score, host id), the least first; the score is
-//!    `rate x (10_000 + risk_bps)`: the price, raised by the provider's risk premium. In that rank
+//!    `rate x (10_000 + risk_bps x weight)`: the price, raised by the provider's risk premium as
+//!    the order weighs it. In that rank
 //!    each host gets as many of the order's leases as it can take, until there are
 //!    [`Terms::count`]: while it has the capacity free after the leases that this order already
 //!    put on it; while its provider's free bond covers this lease's pledge and `min_bond` after

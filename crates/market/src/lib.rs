@@ -46,7 +46,10 @@ pub use explain::{Exclusion, Explanation, Relax, Shortfall, explain};
 pub use host::{HostView, Interruptible, Prices, ProviderView};
 pub use indexed::IndexedBook;
 pub use rules::Rules;
-pub use terms::{GIB, MAX_COUNT, Request, Spread, Terms, Together, Verifies, is_jurisdiction};
+pub use terms::{
+    GIB, MAX_COUNT, MAX_RISK_WEIGHT_BPS, Request, Spread, Terms, Together, Verifies,
+    is_jurisdiction,
+};
 
 #[cfg(test)]
 mod testing;

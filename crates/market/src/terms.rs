@@ -14,6 +14,9 @@ pub const GIB: u64 = 1 << 30;
 /// The most leases that one order may ask for.
 pub const MAX_COUNT: u32 = 10_000;
 
+/// The most that an order weighs a risk premium: ten times what it is.
+pub const MAX_RISK_WEIGHT_BPS: u32 = 100_000;
+
 /// The most regions, or attributes, of one order.
 const MAX_FACTS: usize = 64;
 /// The most accounts in an order's `providers`, or `exclude`.
@@ -201,6 +204,18 @@ pub struct Terms {
     pub min_fuel_per_s: u64,
     /// Takes the interruptible offer of a host that has one, where it is cheaper.
     pub interruptible: bool,
+    /// How much of a provider's risk premium counts when hosts are compared, in hundredths of a per
+    /// cent of it, at most [`MAX_RISK_WEIGHT_BPS`]; by default all of it. It changes no price.
+    pub risk_weight_bps: Option<u32>,
+}
+
+impl Terms {
+    /// What a price is multiplied by to be compared: `10_000`, and the risk premium as weighted.
+    pub fn weight(&self, risk_bps: u32) -> u128 {
+        let part = u128::from(self.risk_weight_bps.unwrap_or(10_000));
+        let weighted = u128::from(risk_bps).saturating_mul(part).checked_div(10_000);
+        weighted.unwrap_or_default().saturating_add(10_000)
+    }
 }
 
 impl Request {
@@ -321,6 +336,10 @@ impl Terms {
             (self.signed_by_any.len() <= MAX_AUDITORS, "terms.signed_by_any"),
             (self.signed_by_all.len() <= MAX_AUDITORS, "terms.signed_by_all"),
             (self.metered || self.min_fuel_per_s == 0, "terms.min_fuel_per_s"),
+            (
+                self.risk_weight_bps.is_none_or(|weight| weight <= MAX_RISK_WEIGHT_BPS),
+                "terms.risk_weight_bps",
+            ),
         ];
         rules.iter().find(|(holds, _)| !holds).map_or(Ok(()), |(_, field)| Err(*field))
     }

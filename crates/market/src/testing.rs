@@ -197,6 +197,7 @@ proptest::prop_compose! {
             min_fuel_per_s: if asks(9) { fuel } else { 0 },
             min_bond: Amount::from_nanos(if asks(10) { bond } else { 0 }),
             max_risk_bps: if asks(11) { risk * 3_000 } else { 0 },
+            risk_weight_bps: asks(13).then_some(risk * 7_777),
             min_duration: Millis(if asks(12) { duration } else { 0 }),
             ..Terms::default()
         }

@@ -14,7 +14,7 @@
 //! |---|---|---|
 //! | no later block takes it: void, its nonce used, `max_fee` too low | is refused | |
 //! | it is a duty of a validator | goes first | makes room for itself |
-//! | its account can pay the fees of all of its transactions that wait | goes by `max_fee`, counted up to the balance | takes the place of what goes last, where that offers less |
+//! | its account can pay the fees of all of its transactions that wait | goes by its tip for each part of the fee's floor, then by age | takes the place of what goes last, where that tips less |
 //! | the state refuses its envelope as it is | is *early*: goes last, hurries no block | is refused, and so it is where an eighth of the pool is early |
 //!
 //! So a client may have a whole window of nonces in flight, and more, up to
@@ -26,7 +26,7 @@
 //! would have made it apply.
 //!
 //! A transaction leaves when it is final, rejected, expired, replaced by one with the same nonce and
-//! a higher fee, or evicted: for another that offers more, or after [`WAIT_BLOCKS`]. Its submitter is
+//! a higher tip, or evicted: for another that tips more, or after [`WAIT_BLOCKS`]. Its submitter is
 //! told which.
 //!
 //! # Spreading
@@ -98,8 +98,8 @@ pub enum PoolReject {
     /// Not signed by its signer.
     #[error("the transaction is not signed by its account")]
     Signature(#[source] KeyError),
-    /// Another transaction with this nonce waits and pays at least as much.
-    #[error("nonce {nonce} of this account is taken by a waiting transaction: raise max_fee")]
+    /// Another transaction with this nonce waits and tips at least as much.
+    #[error("nonce {nonce} of this account is taken by a waiting transaction: raise its tip")]
     NonceTaken {
         /// The nonce.
         nonce: u64,
@@ -113,8 +113,8 @@ pub enum PoolReject {
     /// The final state refuses it, for good or while there is no room for what is early.
     #[error("the ledger refuses the transaction")]
     Refused(#[source] Reject),
-    /// The pool is full of what offers as much.
-    #[error("the node has too many transactions waiting: try again in a second")]
+    /// The pool is full of what tips as much.
+    #[error("the node has too many transactions waiting: try again in a second, or tip")]
     Full,
     /// Too many ask about the same transaction.
     #[error("the transaction was submitted too often: follow its id instead")]
@@ -154,7 +154,7 @@ pub enum TxOutcome {
     Expired,
     /// Another transaction with its nonce took its place.
     Replaced,
-    /// Others that offer more took its place, or it waited too long: it may be sent again.
+    /// Others that tip more took its place, or it waited too long: it may be sent again.
     Evicted,
 }
 
@@ -280,7 +280,8 @@ impl TxPool {
 
     /// A transaction's standing in the final state, and the height of that.
     fn judge(&self, tx: &Tx, encoded: &Encoded) -> Result<(Standing, u64), Reject> {
-        let anybody = Standing::Good { fee: Amount::ZERO, balance: Amount::MAX };
+        let (floor, fee, balance) = (Amount::ZERO, tx.envelope.tip, Amount::MAX);
+        let anybody = Standing::Good { floor, fee, balance };
         let Some(state) = self.state() else { return Ok((anybody, 0)) };
         state.read(|state, head| {
             let Some(admission) = Admission::new(state) else { return Ok((anybody, head.height)) };
@@ -381,8 +382,8 @@ impl TxPool {
     /// What blocks have passed over for long enough that it is to be tried on the final state, the
     /// oldest first, each with those before it in its lane. It counts as tried from now on.
     #[must_use]
-    pub fn to_try(&self) -> Vec<(TxId, Tx)> {
-        self.lock().to_try(TRIES)
+    pub fn take_tries(&self) -> Vec<(TxId, Tx)> {
+        self.lock().take_tries(TRIES)
     }
 
     /// Whether a transaction waits that is in no proposed block and not early.

@@ -54,6 +54,7 @@
 //! exclude = []                 # none of these accounts
 //! min_bond = "5"               # usd of bond beside what the lease itself locks
 //! max_risk = "20%"             # the highest risk premium
+//! risk_weight = "50%"          # how much of it counts when hosts are compared; else all of it
 //! min_duration = "30m"         # offers that stand at least so much longer
 //! ```
 //!
@@ -80,7 +81,7 @@ use crate::{
     reader::{Reader, Section, one_of},
     value,
 };
-use muster_market::{Constraint, Request};
+use muster_market::{Constraint, MAX_RISK_WEIGHT_BPS, Request};
 use muster_types::{Amount, GpuRequest, Millis};
 use std::{
     collections::BTreeMap,
@@ -492,6 +493,7 @@ impl<'t> Job<'t, '_> {
             "exclude",
             "min_bond",
             "max_risk",
+            "risk_weight",
             "min_duration",
         ];
         let section = self.reader.section(root, "constraints", &keys);
@@ -512,6 +514,9 @@ impl<'t> Job<'t, '_> {
             max_risk_bps: self
                 .reader
                 .optional(&section, "max_risk", 0, |value| value::percent_bps(value, 1_000_000)),
+            risk_weight_bps: self.reader.optional(&section, "risk_weight", None, |value| {
+                value::percent_bps(value, MAX_RISK_WEIGHT_BPS / 100).map(Some)
+            }),
             min_duration: self.reader.optional(
                 &section,
                 "min_duration",

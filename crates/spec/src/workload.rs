@@ -118,6 +118,9 @@ pub struct Constraints {
     pub min_bond: Amount,
     /// The highest risk premium, in hundredths of a per cent.
     pub max_risk_bps: u32,
+    /// How much of a risk premium counts when hosts are compared, in hundredths of a per cent; else
+    /// all of it.
+    pub risk_weight_bps: Option<u32>,
     /// Offers that stand at least so much longer.
     pub min_duration: Millis,
 }
@@ -138,6 +141,7 @@ impl Workload {
             exclude: wanted.exclude.clone(),
             min_bond: wanted.min_bond,
             max_risk_bps: wanted.max_risk_bps,
+            risk_weight_bps: wanted.risk_weight_bps,
             max_rate: self.price.max_rate,
             min_duration: wanted.min_duration,
             ..Terms::default()

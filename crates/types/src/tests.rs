@@ -69,6 +69,7 @@ fn a_signed_envelope_survives_the_wire_and_no_changed_byte_does() {
         signer: key.account(),
         nonce: 3,
         max_fee: Amount::from_nanos(5),
+        tip: Amount::ZERO,
         expires: Millis(9),
         action: vec![1u8, 2, 3],
     };
@@ -95,6 +96,7 @@ fn a_signature_is_good_only_as_what_it_was_given_for() {
         signer: keys[0].account(),
         nonce: 0,
         max_fee: Amount::ZERO,
+        tip: Amount::ZERO,
         expires: Millis::MAX,
         action: vec![1u8],
     };
@@ -150,6 +152,7 @@ fn the_bytes_of_a_transaction_are_its_encoding() {
         signer: key.account(),
         nonce: 1,
         max_fee: Amount::ZERO,
+        tip: Amount::ZERO,
         expires: Millis::MAX,
         action: vec![1u8, 2],
     };

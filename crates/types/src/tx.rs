@@ -52,8 +52,10 @@ pub struct Envelope<A> {
     pub signer: AccountId,
     /// An unused nonce: of the account, or of the delegated key that signs for it.
     pub nonce: u64,
-    /// The most that may be charged as fee, in `usd`.
+    /// The most that may be charged as fee, in `usd`; the tip is in it.
     pub max_fee: Amount,
+    /// Paid on top of the fee's floor, in `usd`: who pays more goes first.
+    pub tip: Amount,
     /// Void after this block time.
     pub expires: Millis,
     /// What to do.

@@ -121,8 +121,7 @@ impl<'a> Told<'a> {
 
     /// Whether the amounts that events tell add up to `sum`.
     fn adds_up(&self, sum: Amount, amount: impl Fn(&Event) -> Option<Amount>) -> bool {
-        let told = self.events().filter_map(amount);
-        told.fold(Some(Amount::ZERO), |sum, more| sum?.checked_add(more)) == Some(sum)
+        self::sum(self.events().filter_map(amount)) == Some(sum)
     }
 }
 
@@ -304,16 +303,17 @@ fn check_escrow(receipt: &Receipt, told: &Told<'_>) -> Result<()> {
         let place = || format!("escrow.deposits[{index}]");
         ensure(paid_in, place, "the blocks say something else of what was paid in")?;
     }
-    let sum = |parts: &mut dyn Iterator<Item = Amount>| {
-        parts.fold(Some(Amount::ZERO), |total, part| total?.checked_add(part))
-    };
-    let put_in = sum(&mut escrow.deposits.iter().map(|deposit| deposit.amount));
+    let put_in = sum(escrow.deposits.iter().map(|deposit| deposit.amount));
     ensure(put_in == Some(escrow.deposited), place, "deposited is not the sum of the deposits")?;
-    let out = sum(&mut [escrow.paid, escrow.refunded, escrow.fees].into_iter());
+    let out = sum([escrow.paid, escrow.refunded, escrow.fees]);
     ensure(out == Some(escrow.deposited), place, "deposited is not paid, refunded and fees")?;
-    let paid = sum(&mut receipt.leases.iter().map(|lease| lease.record.paid));
+    let paid = sum(receipt.leases.iter().map(|lease| lease.record.paid));
     ensure(paid == Some(escrow.paid), place, "paid is not what the leases were paid")?;
-    let compensated = sum(&mut receipt.leases.iter().map(|lease| lease.record.compensated));
+    let compensated = sum(receipt.leases.iter().map(|lease| lease.record.compensated));
     let place = || "escrow.compensated".to_owned();
     ensure(compensated == Some(escrow.compensated), place, "not what the leases say")
+}
+
+fn sum(parts: impl IntoIterator<Item = Amount>) -> Option<Amount> {
+    parts.into_iter().try_fold(Amount::ZERO, Amount::checked_add)
 }

@@ -319,7 +319,7 @@ fn others(value: &Value) -> Vec<Value> {
             let mut all: Vec<Vec<Value>> = (0..items.len())
                 .map(|left_out| [&items[..left_out], &items[left_out + 1..]].concat())
                 .collect();
-            all.extend(items.last().map(|last| [&items[..], &[last.clone()]].concat()));
+            all.extend(items.last().map(|last| [&items[..], std::slice::from_ref(last)].concat()));
             let mut turned = items.clone();
             turned.reverse();
             all.push(turned);

@@ -28,7 +28,7 @@ use crate::{
 };
 use clap::{Args, Parser, Subcommand};
 use muster_api::{Client, Wallet};
-use muster_types::AccountId;
+use muster_types::{AccountId, Amount};
 use std::path::PathBuf;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -74,6 +74,9 @@ pub(crate) struct Global {
     /// Write the action to this file for the account's members to sign, instead of acting.
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) draft: Option<PathBuf>,
+    /// Pay so much usd on top of the fee, for each transaction, to go before those that pay less.
+    #[arg(long, global = true, value_name = "USD", default_value_t)]
+    pub(crate) tip: Amount,
 }
 
 impl Global {
@@ -96,7 +99,7 @@ impl Global {
     pub(crate) async fn wallet(&self) -> anyhow::Result<Wallet> {
         let key = keyfile::load(&self.key_path()?)?;
         let account = self.account.unwrap_or_else(|| key.account());
-        Ok(Wallet::acting_for(self.client()?, key, account).await?)
+        Ok(Wallet::acting_for(self.client()?, key, account).await?.tipping(self.tip))
     }
 }
 

@@ -45,6 +45,7 @@ fn tx(nonce: u64) -> Tx {
         signer: key.account(),
         nonce,
         max_fee: Amount::ZERO,
+        tip: Amount::ZERO,
         expires: Millis(1),
         action: Action::EscrowClose { escrow: EscrowId::default() },
     };

@@ -5,14 +5,17 @@
 //!
 //! | envelope | standing |
 //! |---|---|
-//! | void by now; its nonce is used; `max_fee` less than its fee | refused: no later block takes it (unless a vote lowers fees) |
+//! | void by now; its nonce is used; `max_fee` less than its fee, tip included | refused: no later block takes it (unless a vote lowers fees) |
 //! | a duty ([`Action::is_duty`]) of a key that votes now | [`Standing::Duty`] |
 //! | who signed it may act for the account, the nonce is less than `ahead` above the lowest unused one, and the balance pays the fee | [`Standing::Good`] |
 //! | any other | [`Standing::NotYet`]: the state refuses it, and other transactions may change the state |
 //!
 //! [`Action::is_duty`]: crate::Action::is_duty
 
-use super::{NONCE_WINDOW, envelope};
+use super::{
+    NONCE_WINDOW,
+    envelope::{self, Cost},
+};
 use crate::{Params, Reject, Tx, keys, stake::committee, state::State};
 use muster_types::{Amount, Auth, Millis};
 
@@ -23,7 +26,9 @@ pub enum Standing {
     Duty,
     /// The account can pay for it.
     Good {
-        /// What it costs, `usd`.
+        /// What it costs without its tip, `usd`.
+        floor: Amount,
+        /// What it costs, tip included, `usd`.
         fee: Amount,
         /// What the account has, `usd`.
         balance: Amount,
@@ -57,15 +62,13 @@ impl<'a> Admission<'a> {
         if self.now > sealed.expires {
             return Err(Reject::Expired { expires: sealed.expires, now: self.now });
         }
-        if sealed.action.is_duty() && matches!(tx.auth, Auth::Own(_)) {
-            let votes = committee::is_seat(self.state, &sealed.signer);
-            let refused = || Standing::NotYet(Reject::not_yours("validator"));
-            return Ok(if votes { Standing::Duty } else { refused() });
+        if sealed.action.is_duty()
+            && matches!(tx.auth, Auth::Own(_))
+            && committee::is_seat(self.state, &sealed.signer)
+        {
+            return Ok(Standing::Duty);
         }
-        let fee = envelope::fee(&self.params, tx, bytes)?;
-        if fee > sealed.max_fee {
-            return Err(Reject::FeeTooHigh { fee, max_fee: sealed.max_fee });
-        }
+        let Cost { floor, fee } = envelope::cost(&self.params, tx, bytes)?;
         let Some(account) = keys::ACCOUNTS.get(self.state, &sealed.signer) else {
             return Ok(Standing::NotYet(Reject::NoAccount));
         };
@@ -104,7 +107,7 @@ impl<'a> Admission<'a> {
             let short = Reject::InsufficientFunds { needed: fee, available: balance };
             return Ok(Standing::NotYet(short));
         }
-        Ok(Standing::Good { fee, balance })
+        Ok(Standing::Good { floor, fee, balance })
     }
 }
 

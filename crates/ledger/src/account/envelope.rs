@@ -7,7 +7,11 @@
 //! | members | refused | as many as the threshold, all members: act, among the account's nonces |
 //!
 //! A duty of a key of the committee ([`Action::is_duty`]), signed by that key, needs no account: no
-//! nonce is looked at and no fee is taken.
+//! nonce is looked at, and neither fee nor tip is taken.
+//!
+//! The fee is `fee_per_byte x bytes + fee_per_unit x units`, its floor, and the envelope's `tip`;
+//! more than `max_fee` in all is refused. Orders clear by the fee that they paid, and who makes
+//! blocks takes the transactions first that tip most for each part of their floor.
 
 use super::{Account, Authority, DelegatedKey, Multisig, NONCE_WINDOW};
 use crate::{
@@ -37,8 +41,18 @@ pub(crate) struct Spender {
     mst: Amount,
 }
 
-/// Uses the nonce and pays the fee: so much for every byte of the signed encoding, and so much
-/// for each of its units. What a provider pays to others counts as fees paid in its conduct.
+/// What a transaction costs, `usd`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Cost {
+    /// What anybody would be charged for it.
+    pub(super) floor: Amount,
+    /// The floor and the tip.
+    pub(super) fee: Amount,
+}
+
+/// Uses the nonce and pays the fee: so much for every byte of the signed encoding, so much for each
+/// of its units, and the tip. What a provider pays to others counts as fees paid in its conduct,
+/// the tip aside: who makes blocks can give a tip back, so that conduct would cost nothing.
 pub(crate) fn admit(
     ctx: &mut Ctx<'_>,
     tx: &Tx,
@@ -50,7 +64,7 @@ pub(crate) fn admit(
         && matches!(tx.auth, Auth::Own(_))
         && committee::is_seat(&ctx.scratch, &signer)
     {
-        return Ok((By { signer, tx: stamp.id, fee: Amount::ZERO }, None));
+        return Ok((By { signer, tx: stamp.id, floor: Amount::ZERO, fee: Amount::ZERO }, None));
     }
     let mut account: Account = ctx.find(&signer).ok_or(Reject::NoAccount)?;
     let mut spender = None;
@@ -68,10 +82,7 @@ pub(crate) fn admit(
             use_nonce(&mut account.nonce, &mut account.nonces_used, envelope.nonce)?;
         }
     }
-    let fee = fee(&ctx.env.params, tx, stamp.bytes)?;
-    if fee > envelope.max_fee {
-        return Err(Reject::FeeTooHigh { fee, max_fee: envelope.max_fee });
-    }
+    let Cost { floor, fee } = cost(&ctx.env.params, tx, stamp.bytes)?;
     let available = account.usd;
     account.usd =
         available.checked_sub(fee).ok_or(Reject::InsufficientFunds { needed: fee, available })?;
@@ -80,10 +91,10 @@ pub(crate) fn admit(
     if signer != committee::owner(&ctx.scratch, &ctx.env.proposer)
         && let Some(mut provider) = ctx.find::<Provider>(&signer)
     {
-        provider.conduct.fees_paid = sum(provider.conduct.fees_paid, fee)?;
+        provider.conduct.fees_paid = sum(provider.conduct.fees_paid, floor)?;
         ctx.store(&signer, &provider);
     }
-    Ok((By { signer, tx: stamp.id, fee }, spender))
+    Ok((By { signer, tx: stamp.id, floor, fee }, spender))
 }
 
 /// The members suffice: there is a policy, they are in it, and they are as many as it asks for.
@@ -154,14 +165,17 @@ fn spend(limit: &mut Amount, needed: Amount) -> Result<(), Reject> {
     Ok(())
 }
 
-/// A signature beyond the first costs a unit.
-pub(super) fn fee(params: &Params, tx: &Tx, bytes: usize) -> Result<Amount, Reject> {
+/// What a transaction of so many bytes costs, where that is no more than it allows. A signature
+/// beyond the first costs a unit.
+pub(super) fn cost(params: &Params, tx: &Tx, bytes: usize) -> Result<Cost, Reject> {
     let count = |count: usize| u64::try_from(count).map_err(|_| Reject::Overflow);
     let bytes = count(bytes)?;
     let by_size = params.fee_per_byte.checked_mul(bytes).ok_or(Reject::Overflow)?;
     let signatures = count(tx.auth.count().saturating_sub(1))?;
     let units = tx.envelope.action.units().saturating_add(signatures);
-    sum(by_size, params.fee_per_unit.checked_mul(units).ok_or(Reject::Overflow)?)
+    let floor = sum(by_size, params.fee_per_unit.checked_mul(units).ok_or(Reject::Overflow)?)?;
+    let (fee, max_fee) = (sum(floor, tx.envelope.tip)?, tx.envelope.max_fee);
+    if fee > max_fee { Err(Reject::FeeTooHigh { fee, max_fee }) } else { Ok(Cost { floor, fee }) }
 }
 
 fn use_nonce(next: &mut u64, nonces_used: &mut u64, given: u64) -> Result<(), Reject> {

@@ -1,6 +1,7 @@
 //! The block's fees.
 
 use crate::{
+    Event,
     ctx::{Ctx, rest, sum},
     stake::{committee, reward},
 };
@@ -20,7 +21,9 @@ pub(crate) fn run(ctx: &mut Ctx<'_>) {
         ctx.supply(|supply| {
             supply.fees = sum(supply.fees, fees)?;
             Ok(())
-        })
+        })?;
+        ctx.emit(Event::FeesPaid { validator: proposer, amount: fees });
+        Ok(())
     });
     debug_assert_eq!(paid, Ok(()), "the block's fees could not be paid out");
 }

@@ -72,6 +72,48 @@ fn every_transaction_pays_for_its_bytes_and_its_action_to_the_proposer() {
 }
 
 #[test]
+fn a_tip_is_paid_on_top_of_the_floor_within_max_fee() {
+    let mut w = World::with(&["val", "eve"], |params| params.fee_per_unit = nanos(1_000));
+    w.provider("pat", "1");
+    let fees_paid = |w: &World| w.provider_of("pat").conduct.fees_paid;
+    let before = (fees_paid(&w), w.usd_of("pat"), w.usd_of("val"));
+    let (tip, fee) = (nanos(250_000), nanos(251_000));
+    let tipped = |w: &mut World| {
+        let envelope = w.envelope("pat", Action::ProviderDrain {});
+        muster_types::Envelope { tip, max_fee: fee, ..envelope }
+    };
+    let mut envelope = tipped(&mut w);
+    envelope.max_fee = nanos(250_999);
+    let reject = w.refused_tx(&envelope.sign(&key("pat")));
+    assert_eq!(reject, Reject::FeeTooHigh { fee, max_fee: nanos(250_999) });
+    let tx = tipped(&mut w).sign(&key("pat"));
+    let receipt = w.block_of(500, &[tx]).results[0].clone().unwrap();
+    assert_eq!(receipt.fee, fee);
+    assert_eq!(w.usd_of("pat"), before.1.checked_sub(fee).unwrap());
+    assert_eq!(w.usd_of("val"), before.2.checked_add(fee).unwrap());
+    // A proposer may be a friend: only the floor speaks for a provider.
+    assert_eq!(fees_paid(&w), before.0.checked_add(nanos(1_000)).unwrap());
+}
+
+#[test]
+fn an_order_that_tips_clears_before_one_that_does_not() {
+    let mut w = World::new();
+    w.provider("pat", "1");
+    let escrows = ["ann", "bob"].map(|who| (who, w.open_escrow(who, usd(100))));
+    // Eight leases each, and room for eight.
+    let txs = escrows.map(|(who, escrow)| {
+        let order = w.order_for(escrow, None, 8);
+        let envelope = w.envelope(who, order);
+        let tip = if who == "bob" { nanos(1) } else { Amount::ZERO };
+        muster_types::Envelope { tip, ..envelope }.sign(&key(who))
+    });
+    let orders = txs.each_ref().map(|tx| OrderId::derive(&tx.id()));
+    assert!(w.block_of(500, &txs).results.iter().all(Result::is_ok));
+    let granted = orders.map(|order| w.order(&order).leases.len());
+    assert_eq!(granted, [0, 8]);
+}
+
+#[test]
 fn an_account_without_money_for_the_fee_is_refused() {
     let mut w = World::with(&["val"], |params| params.fee_per_unit = nanos(5));
     let all = usd(1_000).checked_sub(nanos(5)).unwrap();

@@ -37,7 +37,8 @@
 
 pub(crate) mod add;
 mod duty;
-pub(crate) mod service;
+pub(crate) mod service_register;
+pub(crate) mod service_unregister;
 pub mod slash;
 pub(crate) mod unbond;
 pub(crate) mod withdraw;

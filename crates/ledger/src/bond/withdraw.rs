@@ -13,7 +13,14 @@ pub(crate) fn run(ctx: &mut Ctx<'_>, by: &By) -> Result<(), Reject> {
     let now = ctx.env.head.now;
     let leaves = match ctx.find::<Provider>(&by.signer).map(|provider| provider.status) {
         Some(ProviderStatus::Unbonding { until }) => Some(until),
-        _ => None,
+        None
+        | Some(
+            ProviderStatus::Registered
+            | ProviderStatus::Active
+            | ProviderStatus::Draining
+            | ProviderStatus::Gone
+            | ProviderStatus::Jailed { .. },
+        ) => None,
     };
     let mut bond: Bond = ctx.find(&by.signer).unwrap_or_default();
     let parts = bond.unbonding.iter().map(|part| part.until);

@@ -168,6 +168,7 @@ fn share(ctx: &mut Ctx<'_>, id: &EscrowId, vested: &mut Vested) -> Result<(), Re
     }
     if !short {
         escrow.status = EscrowStatus::Open;
+        ctx.emit(Event::EscrowReopened { escrow: *id, owner: escrow.owner });
     }
     ctx.store(id, &escrow);
     Ok(())

@@ -1,14 +1,21 @@
 //! What an event concerns: the parties that it names, and the subjects that it is found from.
 
-use super::Event;
+use super::{Event, Refund};
 use crate::{
     Reject,
+    bond::DutyKind,
     ctx::Ctx,
-    dispute::{Challenge, Dispute},
-    market::{Lease, Order},
+    dispute::{Challenge, ChallengeStatus, Dispute, DisputeStatus},
+    market::{BidOutcome, CloseReason, Lease, Order, OrderStatus},
+    provider::ProviderStatus,
+    stake::{Seat, ValidatorStatus},
+    vote::{Choice, ProposalStatus},
 };
 use borsh::{BorshDeserialize, BorshSerialize};
-use muster_types::{AccountId, DisputeId, EscrowId, HostId, JobId, LeaseId, OrderId, ProposalId};
+use muster_types::{
+    AccountId, Amount, Asset, DisputeId, EscrowId, Hash, HostId, JobId, LeaseId, Millis, OrderId,
+    ProposalId, Rate, UnbondingId,
+};
 use serde::{Deserialize, Serialize};
 
 /// Something that an event concerns. Its canonical encoding has one width for each kind.
@@ -156,196 +163,95 @@ impl Contest {
 }
 
 impl Event {
-    /// Everything that the event concerns, each once.
+    /// Everything that the event concerns, each once: what the types and names of its fields say.
     #[must_use]
     pub fn subjects(&self) -> Vec<Subject> {
         let mut all = About::default();
-        self.name(&mut all);
+        self.name_fields(&mut all);
         all.0.sort_unstable();
         all.0.dedup();
         all.0
     }
+}
 
-    fn name(&self, all: &mut About) {
-        match self {
-            Self::Transferred { from, to, asset: _, amount: _ } => {
-                all.account(*from);
-                all.account(*to);
-            }
-            Self::ProviderChanged { provider, status: _ } => all.provider(*provider),
-            Self::HostOffered { host } | Self::HostRemoved { host } => all.host(*host),
-            Self::SeatsNamed { validator, keys } => {
-                all.validator(*validator);
-                all.accounts(keys.iter().copied());
-            }
-            Self::BeaconDealt { epoch: _, key } => all.account(*key),
-            Self::BeaconKeyChanged { key: _ } => {}
-            Self::CommitteeChanged { epoch: _, seats } => {
-                all.accounts(seats.iter().map(|seat| seat.owner));
-            }
-            Self::EscrowDeposited { .. }
-            | Self::EscrowOverdrawn { .. }
-            | Self::EscrowClosed { .. } => self.name_escrow(all),
-            Self::JobOpened { job, tenant, escrow } | Self::JobClosed { job, tenant, escrow } => {
-                all.of_tenant(*tenant, *escrow, Some(*job));
-            }
-            Self::OrderPlaced { order, tenant, escrow, job } => {
-                all.order(*order);
-                all.of_tenant(*tenant, *escrow, *job);
-            }
-            Self::OrderEnded { order, of, .. }
-            | Self::OrderPicking { order, of, until: _ }
-            | Self::OrderUpdated { order, of }
-            | Self::OrderReopened { order, of, missing: _ } => all.of_order(*order, of),
-            Self::BidPlaced { order, of, host, .. } | Self::BidEnded { order, of, host, .. } => {
-                all.of_order(*order, of);
-                all.host(*host);
-            }
-            Self::LeaseGranted { lease, order, tenant, escrow, job, host, rate: _, pledge: _ } => {
-                let (order, tenant, escrow, job) = (*order, *tenant, *escrow, *job);
-                all.lease(*lease, host.provider, &Parties { order, tenant, escrow, job });
-                all.host(*host);
-            }
-            Self::LeaseStarted { lease, provider, of }
-            | Self::LeaseStalled { lease, provider, of }
-            | Self::LeaseResumed { lease, provider, of }
-            | Self::LeaseClosed { lease, provider, of, .. }
-            | Self::LeaseSettled { lease, provider, of, .. }
-            | Self::LeaseUpdating { lease, provider, of }
-            | Self::LeaseUpdated { lease, provider, of }
-            | Self::LeaseReclaiming { lease, provider, of, until: _ }
-            | Self::ResultCommitted { lease, provider, of, .. }
-            | Self::CommitmentDrawn { lease, provider, of, beacon: _ } => {
-                all.lease(*lease, *provider, of);
-            }
-            Self::Slashed { provider, lease, of, reporter, .. } => {
-                all.lease(*lease, *provider, of);
-                all.accounts(*reporter);
-            }
-            Self::DisputeOpened { .. }
-            | Self::DisputeVoted { .. }
-            | Self::DisputeClosed { .. }
-            | Self::ChallengeOpened { .. }
-            | Self::BisectRevealed { .. }
-            | Self::BisectPicked { .. }
-            | Self::StepCalled { .. }
-            | Self::StepVoted { .. }
-            | Self::ChallengeClosed { .. } => self.name_dispute(all),
-            Self::ValidatorChanged { .. }
-            | Self::Delegated { .. }
-            | Self::Unstaked { .. }
-            | Self::UnstakeClaimed { .. }
-            | Self::RewardPaid { .. }
-            | Self::ValidatorSlashed { .. }
-            | Self::ProposalMade { .. }
-            | Self::Voted { .. }
-            | Self::ProposalChanged { .. } => self.name_stake(all),
-            Self::KeyGranted { .. }
-            | Self::KeyRevoked { .. }
-            | Self::PolicyChanged { .. }
-            | Self::BondChanged { .. }
-            | Self::DutyChanged { .. }
-            | Self::DutyEnded { .. }
-            | Self::AttributesSigned { .. }
-            | Self::AttributesRevoked { .. }
-            | Self::AffiliationSet { .. } => self.name_account(all),
-        }
-    }
+/// What a field of an event may name.
+pub(super) trait Field {
+    /// Collects what it names, as the field `name`.
+    fn name(&self, name: &str, all: &mut About);
+}
 
-    fn name_escrow(&self, all: &mut About) {
-        match self {
-            Self::EscrowDeposited { escrow, owner, depositor, amount: _ } => {
-                all.escrow(*escrow);
-                all.accounts([*owner, *depositor]);
-            }
-            Self::EscrowOverdrawn { escrow, owner } => {
-                all.escrow(*escrow);
-                all.account(*owner);
-            }
-            Self::EscrowClosed { escrow, owner, refunds, .. } => {
-                all.escrow(*escrow);
-                all.account(*owner);
-                all.accounts(refunds.iter().map(|refund| refund.depositor));
-            }
-            _ => {}
-        }
-    }
-
-    fn name_dispute(&self, all: &mut About) {
-        match self {
-            Self::DisputeOpened { dispute, of } | Self::DisputeClosed { dispute, of, .. } => {
-                all.dispute(*dispute, of);
-            }
-            Self::DisputeVoted { dispute, validator, of } => {
-                all.dispute(*dispute, of);
-                all.validator(*validator);
-            }
-            Self::ChallengeOpened { dispute, of, bond: _ }
-            | Self::BisectRevealed { dispute, of }
-            | Self::BisectPicked { dispute, of, .. }
-            | Self::StepCalled { dispute, of, step: _ }
-            | Self::ChallengeClosed { dispute, of, .. } => all.challenge(*dispute, of),
-            Self::StepVoted { dispute, of, validator } => {
-                all.challenge(*dispute, of);
-                all.validator(*validator);
-            }
-            _ => {}
-        }
-    }
-
-    fn name_stake(&self, all: &mut About) {
-        match self {
-            Self::ValidatorChanged { validator, .. } | Self::ValidatorSlashed { validator, .. } => {
-                all.validator(*validator);
-            }
-            Self::Delegated { delegator: who, validator, .. }
-            | Self::Unstaked { owner: who, validator, .. }
-            | Self::UnstakeClaimed { owner: who, validator, .. }
-            | Self::RewardPaid { delegator: who, validator, .. } => {
-                all.account(*who);
-                all.validator(*validator);
-            }
-            Self::ProposalMade { proposal, proposer: who, until: _ }
-            | Self::Voted { proposal, voter: who, choice: _ }
-            | Self::ProposalChanged { proposal, proposer: who, status: _ } => {
-                all.0.push(Subject::Proposal(*proposal));
-                all.account(*who);
-            }
-            _ => {}
-        }
-    }
-
-    fn name_account(&self, all: &mut About) {
-        match self {
-            Self::KeyGranted { account, key, expires: _ } | Self::KeyRevoked { account, key } => {
-                all.accounts([*account, *key]);
-            }
-            Self::PolicyChanged { account, threshold: _ }
-            | Self::BondChanged { account, amount: _ }
-            | Self::DutyChanged { account, .. }
-            | Self::DutyEnded { account, duty: _ } => all.account(*account),
-            Self::AttributesSigned { provider, auditor: by, until: _ }
-            | Self::AttributesRevoked { provider, auditor: by }
-            | Self::AffiliationSet { operator: by, provider, affiliated: _ } => {
-                all.provider(*provider);
-                all.account(*by);
-            }
-            _ => {}
+impl Field for AccountId {
+    fn name(&self, name: &str, all: &mut About) {
+        match name {
+            "provider" => all.provider(*self),
+            "validator" => all.validator(*self),
+            _ => all.account(*self),
         }
     }
 }
 
+impl<T: Field> Field for Option<T> {
+    fn name(&self, name: &str, all: &mut About) {
+        self.iter().for_each(|one| one.name(name, all));
+    }
+}
+
+impl<T: Field> Field for Vec<T> {
+    fn name(&self, name: &str, all: &mut About) {
+        self.iter().for_each(|one| one.name(name, all));
+    }
+}
+
+/// How fields of a type are collected, whatever their name.
+macro_rules! fields {
+    ($($type:ty: |$field:ident, $all:ident| $does:expr;)*) => {$(
+        impl Field for $type {
+            fn name(&self, _: &str, $all: &mut About) {
+                let $field = self;
+                $does;
+            }
+        }
+    )*};
+}
+
+fields! {
+    HostId: |id, all| all.host(*id);
+    OrderId: |id, all| all.0.push(Subject::Order(*id));
+    LeaseId: |id, all| all.0.push(Subject::Lease(*id));
+    EscrowId: |id, all| all.0.push(Subject::Escrow(*id));
+    JobId: |id, all| all.0.push(Subject::Job(*id));
+    DisputeId: |id, all| all.0.push(Subject::Dispute(*id));
+    ProposalId: |id, all| all.0.push(Subject::Proposal(*id));
+    Refund: |refund, all| all.account(refund.depositor);
+    Seat: |seat, all| all.account(seat.owner);
+    Parties: |of, all| all.lease(of);
+    OrderParties: |of, all| all.of_tenant(of.tenant, of.escrow, of.job);
+    Case: |of, all| all.dispute(of);
+    Contest: |of, all| all.challenge(of);
+}
+
+/// What names nobody.
+macro_rules! facts {
+    ($($type:ty)*) => {$(
+        impl Field for $type {
+            fn name(&self, _: &str, _: &mut About) {}
+        }
+    )*};
+}
+
+facts! {
+    bool u8 u32 u64 Amount Asset Hash Millis Rate UnbondingId
+    BidOutcome ChallengeStatus Choice CloseReason DisputeStatus DutyKind OrderStatus
+    ProposalStatus ProviderStatus ValidatorStatus
+}
+
 /// Subjects under collection. Whoever plays a part is also named as an account.
 #[derive(Default)]
-struct About(Vec<Subject>);
+pub(super) struct About(Vec<Subject>);
 
 impl About {
     fn account(&mut self, id: AccountId) {
         self.0.push(Subject::Account(id));
-    }
-
-    fn accounts(&mut self, ids: impl IntoIterator<Item = AccountId>) {
-        self.0.extend(ids.into_iter().map(Subject::Account));
     }
 
     fn provider(&mut self, id: AccountId) {
@@ -363,40 +269,25 @@ impl About {
         self.provider(id.provider);
     }
 
-    fn escrow(&mut self, id: EscrowId) {
-        self.0.push(Subject::Escrow(id));
-    }
-
-    fn order(&mut self, id: OrderId) {
-        self.0.push(Subject::Order(id));
-    }
-
     fn of_tenant(&mut self, tenant: AccountId, escrow: EscrowId, job: Option<JobId>) {
         self.account(tenant);
-        self.escrow(escrow);
+        self.0.push(Subject::Escrow(escrow));
         self.0.extend(job.map(Subject::Job));
     }
 
-    fn of_order(&mut self, id: OrderId, of: &OrderParties) {
-        self.order(id);
+    fn lease(&mut self, of: &Parties) {
+        self.0.push(Subject::Order(of.order));
         self.of_tenant(of.tenant, of.escrow, of.job);
     }
 
-    fn challenge(&mut self, id: DisputeId, of: &Contest) {
-        self.0.push(Subject::Dispute(id));
-        self.lease(of.lease, of.provider, &of.of);
+    fn challenge(&mut self, of: &Contest) {
+        self.0.push(Subject::Lease(of.lease));
+        self.provider(of.provider);
         self.account(of.challenger);
+        self.lease(&of.of);
     }
 
-    fn lease(&mut self, id: LeaseId, provider: AccountId, of: &Parties) {
-        self.0.push(Subject::Lease(id));
-        self.provider(provider);
-        self.order(of.order);
-        self.of_tenant(of.tenant, of.escrow, of.job);
-    }
-
-    fn dispute(&mut self, id: DisputeId, of: &Case) {
-        self.0.push(Subject::Dispute(id));
+    fn dispute(&mut self, of: &Case) {
         self.0.push(Subject::Job(of.job));
         self.account(of.tenant);
         self.0.extend(of.leases.map(Subject::Lease));

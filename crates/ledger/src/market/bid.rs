@@ -15,7 +15,7 @@
 //! (rate, host).
 //!
 //! Bids are decided in an order: by (score, host id), where the score is
-//! `rate x (10_000 + risk_bps)` as for offers; or as the tenant picked them. Each has its turn until
+//! `rate x` [`Terms::weight`] as for offers; or as the tenant picked them. Each has its turn until
 //! nothing is missing: it gets as many leases as are missing, as it bid for, and as the spread
 //! limits let its host have; where these leave it none it is passed over. It must be able to honour all of these: an active provider, a host
 //! that fits every constraint, capacity and bond for each. One that cannot is passed over and
@@ -145,7 +145,7 @@ pub(crate) fn window_ended(ctx: &mut Ctx<'_>, id: &OrderId) -> Result<(), Reject
         Pick::Lowest => {
             let mut ranked = Vec::with_capacity(bids.len());
             for (host, bid) in bids {
-                ranked.push((score(ctx, &host, &bid), host, bid));
+                ranked.push((score(ctx, &books.order.terms, &host, &bid), host, bid));
             }
             ranked.sort_unstable_by_key(|(score, host, _)| (*score, *host));
             let ranked = ranked.into_iter().map(|(_, host, bid)| (host, bid)).collect();
@@ -252,10 +252,9 @@ pub(crate) fn honour(
 }
 
 /// The price raised by the risk premium, as for offers; of what is no more, the price.
-fn score(ctx: &Ctx<'_>, host: &HostId, bid: &Bid) -> u128 {
+fn score(ctx: &Ctx<'_>, terms: &Terms, host: &HostId, bid: &Bid) -> u128 {
     let risk_bps = view(ctx, host).map_or(0, |view| view.provider.risk_bps);
-    let weight = u128::from(risk_bps).saturating_add(10_000);
-    bid.rate.amount_per_hour().nanos().saturating_mul(weight)
+    bid.rate.amount_per_hour().nanos().saturating_mul(terms.weight(risk_bps))
 }
 
 #[cfg(test)]

@@ -47,7 +47,11 @@ fn reauction(ctx: &mut Ctx<'_>, lease: &Lease) -> Result<(), Reject> {
     let until = ctx.env.head.now.after(ctx.env.params.reauction_ms);
     order.deadline = match order.status {
         OrderStatus::Open => order.deadline.max(until),
-        _ => until,
+        OrderStatus::Picking { .. }
+        | OrderStatus::Leased
+        | OrderStatus::Expired
+        | OrderStatus::Cancelled
+        | OrderStatus::OutOfFunds => until,
     };
     let mut books = Books::of(ctx, &lease.order, order)?;
     let closed = books.job.as_ref().is_some_and(|job| job.closed);
@@ -77,7 +81,13 @@ fn count(ctx: &mut Ctx<'_>, lease: &Lease, reason: CloseReason) -> Result<(), Re
             one(&mut conduct.leases_undelivered);
         }
         CloseReason::OutOfFunds => one(&mut tenant.out_of_funds),
-        _ => {}
+        CloseReason::TenantClosed
+        | CloseReason::ProviderNotReady
+        | CloseReason::ProviderStalled
+        | CloseReason::ProviderExit
+        | CloseReason::ProviderFraud
+        | CloseReason::Reclaimed
+        | CloseReason::OfferEnded => {}
     }
     ctx.store(&lease.tenant, &tenant);
     ctx.store(&provider_id, &provider);

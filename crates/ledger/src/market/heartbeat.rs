@@ -17,7 +17,7 @@ pub(crate) fn run(ctx: &mut Ctx<'_>, by: &By, leases: &[LeaseId]) -> Result<(), 
         return Err(Reject::bad_field("leases"));
     }
     let mut touched: BTreeMap<EscrowId, Vec<settle::Touched>> = BTreeMap::new();
-    let mut missed = 0u64;
+    let (mut missed, mut proven, mut covered) = (0u64, 0u32, Millis::ZERO);
     let mut seen = BTreeSet::new();
     for id in leases {
         if !seen.insert(*id) {
@@ -38,6 +38,7 @@ pub(crate) fn run(ctx: &mut Ctx<'_>, by: &By, leases: &[LeaseId]) -> Result<(), 
             // By a second heartbeat in one block.
             Some(Millis::ZERO) => {}
             Some(gap) => {
+                (proven, covered) = (proven.saturating_add(1), covered.after(gap));
                 let touched = touched.entry(lease.escrow).or_default();
                 touched.push(settle::Touched { id: *id, lease, gap });
                 continue;
@@ -58,5 +59,6 @@ pub(crate) fn run(ctx: &mut Ctx<'_>, by: &By, leases: &[LeaseId]) -> Result<(), 
         conduct.heartbeats_missed = conduct.heartbeats_missed.saturating_add(missed);
         ctx.store(&by.signer, &provider);
     }
+    ctx.emit(Event::Covered { provider: by.signer, count: proven, covered });
     settle::settle(ctx, touched)
 }

@@ -261,7 +261,14 @@ impl Record for Order {
                 emit(keys::WINDOWS_DUE.key(&(bidding.until, *key)));
             }
             (OrderStatus::Picking { until }, _) => emit(keys::WINDOWS_DUE.key(&(until, *key))),
-            _ => {}
+            (OrderStatus::Open, None)
+            | (
+                OrderStatus::Leased
+                | OrderStatus::Expired
+                | OrderStatus::Cancelled
+                | OrderStatus::OutOfFunds,
+                _,
+            ) => {}
         }
         if self.status == OrderStatus::Open {
             emit(keys::ORDERS_WAITING.key(&(self.placed_at, *key)));

@@ -379,11 +379,13 @@ fn a_stalled_lease_resumes_with_a_heartbeat_and_the_gap_unpaid() {
     assert!(matches!(w.lease(&lease).status, LeaseStatus::Stalled { .. }));
     let done = w.beat(500);
     let (provider, of) = (id("pat"), w.lease(&lease).parties());
-    assert_eq!(done.events, [Event::LeaseResumed { lease, provider, of }]);
+    let nothing = Event::Covered { provider, count: 0, covered: Millis::ZERO };
+    assert_eq!(done.events, [Event::LeaseResumed { lease, provider, of }, nothing]);
     let record = w.lease(&lease);
     assert_eq!((record.status, record.covered), (LeaseStatus::Active, Millis::ZERO));
-    w.beat(500);
+    let done = w.beat(500);
     assert_eq!(w.lease(&lease).covered, Millis(500));
+    assert_eq!(done.events, [Event::Covered { provider, count: 1, covered: Millis(500) }]);
     assert_eq!(w.bond_of("pat").slashed, Amount::ZERO);
 }
 

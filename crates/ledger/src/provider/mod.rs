@@ -14,6 +14,14 @@
 //! | draining | no unsettled lease is left | unbonding(until): all free bond begins to unbond |
 //! | unbonding | `BondWithdraw` at or after `until` | gone |
 //!
+//! | host | action or event | next |
+//! |---|---|---|
+//! | none, offered, bound | `HostSet` that keeps what a bound offer gives ([`HostSpec::keeps`]) | bound(until): `offer_lifetime_min_ms` from now |
+//! | bound | `HostSet` that does not, `HostRemove` | refused: too early |
+//! | bound | block time reaches `until` | offered |
+//! | offered | any `HostSet` | bound(until) |
+//! | offered, and nothing uses it | `HostRemove` | none |
+//!
 //! Only an active, draining or jailed provider can set hosts, and only an active one's take
 //! orders. A host's capacity is never oversold; it cannot shrink below what is leased.
 //!
@@ -21,7 +29,8 @@
 
 pub mod affiliate;
 pub(crate) mod drain;
-pub(crate) mod host;
+pub(crate) mod host_remove;
+pub(crate) mod host_set;
 pub mod jail;
 pub(crate) mod risk;
 pub(crate) mod set;
@@ -39,7 +48,7 @@ use crate::{
     state::{Scratch, State},
 };
 use borsh::{BorshDeserialize, BorshSerialize};
-use muster_market::{Interruptible, Prices, Verifies};
+use muster_market::{Interruptible, Prices, Verifies, capacity};
 use muster_types::{AccountId, Amount, HostId, Millis, Rate, Resources};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -94,7 +103,7 @@ pub struct Conduct {
     pub heartbeats_missed: u64,
     /// Disputes that it lost.
     pub disputes_lost: u64,
-    /// Transaction fees that it has paid, `usd`.
+    /// Transaction fees that it has paid to others, tips aside, `usd`.
     pub fees_paid: Amount,
     /// Leases broken since one that earned something was settled without its fault, or since it
     /// was jailed last.
@@ -158,6 +167,36 @@ pub struct Host {
     pub used: Resources,
     /// The height of the block that last changed the offer; it takes orders in later ones.
     pub offered_at_height: u64,
+    /// Block time from which the offer may become worse, or be withdrawn.
+    pub bound_until: Millis,
+}
+
+impl HostSpec {
+    /// Whether whoever could use the offer `before` can use this one, as long and for no more: it
+    /// has as much of everything, every fact and every capability, and nothing is dearer.
+    #[must_use]
+    pub fn keeps(&self, before: &Self) -> bool {
+        let cheap = |now: &Prices, before: &Prices| {
+            now.cpu <= before.cpu
+                && now.memory_gib <= before.memory_gib
+                && now.disk_gib <= before.disk_gib
+                && now.gpu <= before.gpu
+        };
+        let interruptible = match (&self.interruptible, &before.interruptible) {
+            (_, None) => true,
+            (None, Some(_)) => false,
+            (Some(now), Some(before)) => {
+                now.notice_ms >= before.notice_ms && cheap(&now.prices, &before.prices)
+            }
+        };
+        interruptible
+            && cheap(&self.prices, &before.prices)
+            && capacity::checked_sub(&self.capacity, &before.capacity).is_some()
+            && self.offered_until >= before.offered_until
+            && self.fuel_per_s >= before.fuel_per_s
+            && self.verifies.is_superset(&before.verifies)
+            && before.attributes.iter().all(|(key, value)| self.attributes.get(key) == Some(value))
+    }
 }
 
 impl ProviderStatus {
@@ -177,7 +216,14 @@ impl ProviderStatus {
 pub(crate) fn bond_needed(ctx: &Ctx<'_>, id: &AccountId) -> Amount {
     match ctx.find::<Provider>(id).map(|provider| provider.status) {
         Some(ProviderStatus::Active) => ctx.env.params.provider_bond_min,
-        _ => Amount::ZERO,
+        None
+        | Some(
+            ProviderStatus::Registered
+            | ProviderStatus::Draining
+            | ProviderStatus::Unbonding { .. }
+            | ProviderStatus::Gone
+            | ProviderStatus::Jailed { .. },
+        ) => Amount::ZERO,
     }
 }
 

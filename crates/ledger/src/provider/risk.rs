@@ -8,19 +8,16 @@
 //!   + risk_dispute x disputes_lost,   at most risk_max
 //! ```
 //!
-//! Each term is rounded down; fewer than [`LEASES_MIN`] leases count as so many, so that one bad
+//! Each term is rounded down; fewer than `risk_leases_min` leases count as so many, so that one bad
 //! day at the beginning is not everything. Only fees paid to others bring the newcomer's premium
 //! down, so a fresh identity or dealing with oneself buys nothing.
 
 use super::Conduct;
 use crate::Params;
 
-/// Fewer leases count as so many.
-const LEASES_MIN: u64 = 10;
-
 /// The risk premium in hundredths of a per cent.
 pub(crate) fn premium_bps(conduct: &Conduct, params: &Params) -> u32 {
-    let leases = u128::from(conduct.leases.max(LEASES_MIN));
+    let leases = u128::from(conduct.leases.max(params.risk_leases_min));
     let rate = |bps: u32, count: u64| {
         u128::from(bps).saturating_mul(u128::from(count)).checked_div(leases).unwrap_or(0)
     };

@@ -2,7 +2,10 @@ use crate::{
     Action, ProviderProfile, Reject, limits,
     market::LeaseStatus,
     provider::{HostSpec, ProviderStatus},
-    tests::{World, usd, world::id},
+    tests::{
+        World, usd,
+        world::{STEP, id},
+    },
     view,
 };
 use muster_market::{GIB, Interruptible, Prices, Terms};
@@ -202,6 +205,58 @@ fn a_profile_that_is_not_as_documented_is_refused() {
         change(&mut profile);
         let refused = w.refused("pat", Action::ProviderSet { profile });
         assert_eq!(refused, Reject::bad_field(field));
+    }
+}
+
+#[test]
+fn an_offer_is_bound_for_its_least_lifetime_and_may_only_become_better() {
+    type Change = fn(&mut HostSpec);
+    let lower = || Interruptible { notice_ms: Millis(5_000), ..Interruptible::default() };
+    let base = |w: &World| {
+        let mut spec = w.spec("2");
+        spec.capacity.gpus = vec![a_gpu()];
+        spec.interruptible = Some(lower());
+        spec.attributes = [("tier".to_owned(), "3".to_owned())].into();
+        spec.offered_until = Millis(u64::MAX / 2);
+        spec
+    };
+    // (change, whether a bound offer may change so)
+    let table: [(Change, bool); 15] = [
+        (|_| (), true),
+        (|spec| spec.prices.cpu = Rate::per_hour(usd(1)), true),
+        (|spec| spec.prices.cpu = Rate::per_hour(usd(3)), false),
+        (|spec| spec.prices.gpu = Rate::per_hour(usd(1)), false),
+        (|spec| spec.capacity.cpu_milli += 1, true),
+        (|spec| spec.capacity.cpu_milli -= 1, false),
+        (|spec| spec.capacity.gpus[0].count -= 1, false),
+        (|spec| spec.capacity.gpus.clear(), false),
+        (|spec| spec.offered_until = Millis(u64::MAX / 2 - 1), false),
+        (|spec| spec.fuel_per_s -= 1, false),
+        (|spec| spec.verifies.clear(), false),
+        (|spec| spec.attributes.clear(), false),
+        (|spec| spec.interruptible = None, false),
+        (|spec| spec.interruptible.as_mut().unwrap().notice_ms.0 -= 1, false),
+        (|spec| spec.interruptible.as_mut().unwrap().notice_ms.0 += 1, true),
+    ];
+    for (row, (change, may)) in table.into_iter().enumerate() {
+        let mut w = World::with(&["val"], |params| params.offer_lifetime_min_ms = Millis(10_000));
+        w.provider("pat", "1");
+        let spec = base(&w);
+        w.ok("pat", Action::HostSet { index: 1, spec });
+        let from = w.head().now.after(Millis(10_000));
+        let mut spec = base(&w);
+        change(&mut spec);
+        let set = Action::HostSet { index: 1, spec };
+        if may {
+            w.ok("pat", set);
+            assert_eq!(w.host_of("pat", 1).bound_until, from.after(Millis(STEP)), "bound anew");
+            continue;
+        }
+        let early = Reject::TooEarly { from, now: w.head().now.after(Millis(STEP)) };
+        assert_eq!(w.refused("pat", set.clone()), early, "row {row}");
+        assert_eq!(w.refused("pat", Action::HostRemove { index: 1 }), early, "row {row}");
+        w.pass(19, STEP);
+        w.ok("pat", if row.is_multiple_of(2) { set } else { Action::HostRemove { index: 1 } });
     }
 }
 

@@ -5,13 +5,19 @@ use super::{
     world::{PEOPLE, hash, id, key},
 };
 use crate::{
-    Action, Genesis, Params, Tx, archive,
+    Action, Event, Genesis, Head, Params, Receipt, Tx,
+    account::Account,
+    archive,
     dispute::Finding,
+    escrow::Escrow,
     genesis::{Balance, EPOCH_BLOCKS, PROTOCOL},
-    market,
+    market::{self, Lease, Order},
+    provider::{Host, Provider},
+    view,
 };
-use borsh::BorshDeserialize;
+use borsh::{BorshDeserialize, BorshSerialize};
 use muster_hostile::{Meter, allowance, bent, bent_text, canonical, peak_during};
+use muster_market::Terms;
 use muster_types::{Hash, Millis, Rate, codec};
 use muster_verify::Opening;
 use proptest::prelude::*;
@@ -152,6 +158,40 @@ fn transactions_bent_in_several_places_decode_to_themselves_in_little_memory() {
     let taken =
         canonical(&samples(), 60_000, |bytes| Tx::decode(bytes).ok().map(|tx| codec::encode(&tx)));
     assert!(taken > 1_000, "{taken}");
+}
+
+/// Tries the decoder of a type with values of it, bent.
+fn try_decoder<T: BorshSerialize + BorshDeserialize>(samples: &[T]) {
+    let samples: Vec<_> = samples.iter().map(codec::encode).collect();
+    let taken = canonical(&samples, 4_000, |bytes| {
+        codec::decode::<T>(bytes, 1 << 20).ok().map(|value| codec::encode(&value))
+    });
+    assert!(taken > 20, "{taken}");
+}
+
+#[test]
+fn what_is_told_and_kept_decodes_to_itself_in_little_memory_however_it_is_bent() {
+    let (mut w, _) = furnished();
+    let leases = view::leases_of_provider(&w.state, &id("pat"));
+    let (lease, record) = leases[0].clone();
+    w.by_provider(&lease, Action::LeaseReady { lease });
+    let mut events = w.beat(500).events;
+    let close = w.sign("ann", Action::LeaseClose { lease });
+    let done = w.block_of(500, &[close]);
+    let [Ok(receipt)] = &done.results[..] else { panic!("{:?}", done.results) };
+    try_decoder::<Receipt>(std::slice::from_ref(receipt));
+    events.extend(done.events);
+    try_decoder::<Event>(&events);
+    let order = w.order(&record.order);
+    try_decoder::<Terms>(&[order.terms.clone(), Terms::default()]);
+    try_decoder::<Params>(&[Params::default()]);
+    try_decoder::<Order>(&[order]);
+    try_decoder::<Lease>(&[record, w.lease(&lease)]);
+    try_decoder::<Escrow>(&[w.escrow(&w.lease(&lease).escrow)]);
+    try_decoder::<Provider>(&[w.provider_of("pat")]);
+    try_decoder::<Host>(&[w.host_of("pat", 0)]);
+    try_decoder::<Account>(&[w.account("ann")]);
+    try_decoder::<Head>(&[w.head()]);
 }
 
 #[test]

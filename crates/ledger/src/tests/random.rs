@@ -528,7 +528,8 @@ fn bend(w: &mut World, random: &mut Random, things: &Things) {
     }
 }
 
-fn run(seed: u64, blocks: u64, kinds: &mut BTreeMap<&'static str, u64>) {
+/// A sequence of random blocks; counts the events of each kind.
+pub(super) fn run(seed: u64, blocks: u64, kinds: &mut BTreeMap<&'static str, u64>) -> World {
     let mut random = Random(seed);
     let mut w = World::with(&COMMITTEE, |params| {
         let defaults = Params::default();
@@ -620,6 +621,7 @@ fn run(seed: u64, blocks: u64, kinds: &mut BTreeMap<&'static str, u64>) {
             *kinds.entry(left).or_default() += 1;
         }
     }
+    w
 }
 
 #[test]
@@ -636,6 +638,8 @@ fn invariants_hold_after_every_block_of_random_actions() {
         "EscrowDeposited",
         "EscrowOverdrawn",
         "EscrowClosed",
+        "EscrowReopened",
+        "Covered",
         "JobOpened",
         "JobClosed",
         "OrderPlaced",

@@ -1,5 +1,6 @@
 //! A chain in memory whose people go by name. After every block it checks the invariants.
 
+use super::kinds::name_of;
 use crate::{
     account::Account,
     bond::Bond,
@@ -60,6 +61,10 @@ pub(crate) struct World {
     /// The beacon's round stays, and its key is this one.
     pub(crate) beacon_stays: bool,
     pub(crate) beacon_key: Option<u64>,
+    /// A hash over what every block told: its event root and its receipts.
+    pub(crate) told: Hash,
+    /// The kinds of actions that were applied.
+    pub(crate) applied: BTreeSet<String>,
     /// Nonces of transactions that were signed and are in no block yet.
     pending: BTreeSet<(AccountId, u64)>,
     /// The same of delegated keys: account, key, nonce.
@@ -81,6 +86,8 @@ impl World {
             rent_per_lease: Rate::ZERO,
             ready_window_ms: Millis::ZERO,
             min_charge_ms: Millis::ZERO,
+            // Over by the next block.
+            offer_lifetime_min_ms: Millis(1),
             ..Params::default()
         };
         change(&mut params);
@@ -109,6 +116,8 @@ impl World {
             views: Views::default(),
             beacon_stays: false,
             beacon_key: None,
+            told: Hash::ZERO,
+            applied: BTreeSet::new(),
             pending: BTreeSet::new(),
             pending_by_key: BTreeSet::new(),
         }
@@ -157,7 +166,7 @@ impl World {
             .find(|nonce| self.pending.insert((signer, *nonce)))
             .unwrap();
         let (max_fee, expires) = (usd(1), Millis::MAX);
-        Envelope { chain: self.chain, signer, nonce, max_fee, expires, action }
+        Envelope { chain: self.chain, signer, nonce, max_fee, tip: Amount::ZERO, expires, action }
     }
 
     /// As `who` acts: by its own key, or by the first of its members.
@@ -186,6 +195,7 @@ impl World {
             signer: id(who),
             nonce,
             max_fee: usd(1),
+            tip: Amount::ZERO,
             expires: Millis::MAX,
             action,
         };
@@ -196,7 +206,15 @@ impl World {
     pub(crate) fn block_of(&mut self, step: u64, txs: &[Tx]) -> Done {
         let mut block = BlockBuilder::new(&self.state, self.context(step)).unwrap();
         let results: Vec<_> = txs.iter().map(|tx| block.push(tx).cloned()).collect();
+        for (tx, receipt) in txs.iter().zip(&results) {
+            let Ok(receipt) = receipt else { continue };
+            assert!(!receipt.events.is_empty(), "what was done is not told");
+            self.applied.insert(name_of(&tx.envelope.action));
+        }
         let outcome = block.finish();
+        let receipts = codec::encode(&outcome.receipts);
+        let told: [&[u8]; 3] = [self.told.as_bytes(), outcome.event_root.as_bytes(), &receipts];
+        self.told = Hash::of("test told", &told);
         let events = outcome.all_events().cloned().collect();
         self.changes = outcome.changes.clone();
         self.state.apply(outcome.changes);

@@ -248,12 +248,15 @@ fn what_passed_takes_effect_exactly_after_the_delay() {
 
 #[test]
 fn a_new_parameter_rules_from_the_next_block_on() {
-    let mut w = stakers(|params| params.vote_delay_ms = Millis(0));
+    let mut w = stakers(|params| params.vote_delay_ms = Millis(1));
     let proposal = w.propose("val", &[("fee_per_unit", 1_000)]);
     w.ok("val", vote(proposal, Yes));
     let ProposalStatus::Voting { until } = w.proposal(&proposal).status else { panic!("over") };
     w.pass_until(Millis(until.0 - STEP));
     let pay = Action::Transfer { to: id("bob"), asset: Asset::Usd, amount: usd(1) };
+    // It passes in one block, and takes effect at the end of the next.
+    w.pass(1, STEP);
+    assert!(matches!(w.proposal(&proposal).status, ProposalStatus::Passed { .. }));
     let (receipt, _) = w.ok("ann", pay.clone());
     assert_eq!(receipt.fee, Amount::ZERO);
     assert_eq!(w.proposal(&proposal).status, ProposalStatus::Applied);

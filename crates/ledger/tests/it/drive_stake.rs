@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 /// What may be voted on, and between what: mostly within bounds. None of these changes how long
 /// something lasts that has begun already,
 /// nor whom an order may win: a changed parameter wakes none of those that wait.
-const VOTED: [(&str, u64, u64); 37] = [
+const VOTED: [(&str, u64, u64); 39] = [
     ("fee_per_byte", 0, 4),
     ("fee_per_unit", 0, 3_000),
     ("burn_min_bps", 0, 10_000),
@@ -47,6 +47,8 @@ const VOTED: [(&str, u64, u64); 37] = [
     ("vote_period_ms", 1_000, 4_000),
     ("vote_quorum_bps", 0, 4_000),
     ("vote_delay_ms", 0, 2_000),
+    ("risk_leases_min", 0, 20),
+    ("offer_lifetime_min_ms", 0, 9_000),
     ("seat_stake", 0, 1_500_000_000),
     ("seats_max", 0, 8),
     ("seats_min", 1, 5),

@@ -39,7 +39,7 @@ pub fn clear_bids(
     let mut places = Places::new();
     for (bid, index) in bids.iter().zip(0u32..) {
         let host = &bid.host;
-        let quote = || Quote::at(bid.rate, None, host.provider.risk_bps, rules);
+        let quote = || Quote::at(bid.rate, None, terms.weight(host.provider.risk_bps), rules);
         if held.is_with(terms.together, host)
             && let Some(quote) =
                 examine(host, host.provider.bond_free, quote, terms, now, &mut |_| None)

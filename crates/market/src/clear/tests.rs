@@ -139,6 +139,28 @@ fn risk_raises_the_score_but_not_the_price() {
 }
 
 #[test]
+fn an_order_says_how_much_risk_weighs() {
+    let mut risky = host(1, "0.10");
+    of(&mut risky).risk_bps = 2_001;
+    let book = book([risky, host(2, "0.12")]);
+    // (weight, who wins a single lease): 0.10 is as much as 0.12 at 2,000 of premium.
+    let table = [
+        (None, 2),
+        (Some(10_000), 2),
+        (Some(9_995), 1),
+        (Some(0), 1),
+        (Some(crate::MAX_RISK_WEIGHT_BPS), 2),
+    ];
+    for (risk_weight_bps, winner) in table {
+        let terms = Terms { risk_weight_bps, ..order(1) };
+        assert_eq!(terms.check(), Ok(()));
+        assert_eq!(winners(&clear(&book, &terms, &rules(), NOW)), [winner], "{risk_weight_bps:?}");
+    }
+    let beyond = Terms { risk_weight_bps: Some(crate::MAX_RISK_WEIGHT_BPS + 1), ..order(1) };
+    assert_eq!(beyond.check(), Err("terms.risk_weight_bps"));
+}
+
+#[test]
 fn equal_scores_go_by_host_id() {
     let mut second = host(1, "0.1");
     second.id.index = 1;

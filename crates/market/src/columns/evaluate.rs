@@ -431,9 +431,10 @@ impl Seen {
             if of_provider.0 != row.provider {
                 of_provider = (row.provider, asked.provider_bits(row.provider, provider));
             }
+            let weight = asked.terms.weight(provider.risk_bps);
             let quote = asked
                 .rate(row)
-                .and_then(|(rate, notice)| Quote::at(rate, notice, provider.risk_bps, asked.rules));
+                .and_then(|(rate, notice)| Quote::at(rate, notice, weight, asked.rules));
             let mut bits = asked.row_bits(row, provider, of_provider.1, quote.as_ref());
             if let (0, Some(quote)) = (bits, quote) {
                 self.matched = self.matched.saturating_add(1);

@@ -185,7 +185,7 @@ impl App {
     /// Rejects what blocks passed over and the final state does not take: who never makes a block
     /// would keep it otherwise, and its submitters would never hear of it.
     fn try_waiting(&self) {
-        let waiting = self.pool.to_try();
+        let waiting = self.pool.take_tries();
         if waiting.is_empty() {
             return;
         }

@@ -30,5 +30,8 @@ pub(crate) fn sign(
         view::account(state, &signer)?.nonce
     };
     let expires = now.after(lifetime);
-    Some(Envelope { chain, signer, nonce, max_fee: MAX_FEE, expires, action }.sign(key))
+    Some(
+        Envelope { chain, signer, nonce, max_fee: MAX_FEE, tip: Amount::ZERO, expires, action }
+            .sign(key),
+    )
 }

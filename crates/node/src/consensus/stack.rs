@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{gossip, mempool::TxPool};
 use commonware_broadcast::buffered;
+use commonware_codec::CodecShared;
 use commonware_consensus::{
     Reporters,
     marshal::{
@@ -353,6 +354,14 @@ where
     (watch, actors)
 }
 
+async fn open_archive<E: StorageContext, V: CodecShared>(
+    ctx: E,
+    config: immutable::Config<V::Cfg>,
+) -> immutable::Archive<E, Digest, V> {
+    let opened = immutable::Archive::init(ctx, config).await;
+    opened.expect("an archive of blocks or certificates cannot be opened")
+}
+
 /// Starts a node on `channels` (see [`CHANNELS`]).
 ///
 /// # Panics
@@ -390,13 +399,9 @@ where
     let broadcast = engine.start(broadcast);
     let limits = Scheme::certificate_codec_config_unbounded();
     let finalizations = archive(prefix, "finalizations", cache.clone(), limits);
-    let finalizations = immutable::Archive::init(ctx.child("finalizations"), finalizations)
-        .await
-        .expect("the archive of certificates cannot be opened");
+    let finalizations = open_archive(ctx.child("finalizations"), finalizations).await;
     let blocks = archive(prefix, "blocks", cache.clone(), ());
-    let blocks = immutable::Archive::init(ctx.child("blocks"), blocks)
-        .await
-        .expect("the archive of blocks cannot be opened");
+    let blocks = open_archive(ctx.child("blocks"), blocks).await;
     let (mut trail, trail_actor) = Trail::start(&ctx, ends, blocker.clone());
     let plan = SyncPlan::init(ctx.child("plan"), prefix.clone()).await;
     let (plan, silent) = plan_sync(&ctx, &config, plan, &mut trail, &peers).await;

@@ -76,6 +76,7 @@ fn pay_as(key: &SecretKey, nonce: u64, action: Action) -> Tx {
         signer: key.account(),
         nonce,
         max_fee: Amount::from_units(1),
+        tip: Amount::ZERO,
         expires: Millis::MAX,
         action,
     }

@@ -15,6 +15,7 @@ fn tx(nonce: u64) -> Tx {
         signer: key.account(),
         nonce,
         max_fee: Amount::ZERO,
+        tip: Amount::ZERO,
         expires: Millis::MAX,
         action: Action::Transfer { to, asset: Asset::Usd, amount },
     }

@@ -136,7 +136,8 @@ fn records_that_left_the_state_are_read_as_from_a_state() {
     state.apply(genesis.changes().unwrap());
     let sign = |nonce, action| {
         let (chain, max_fee, expires) = (genesis.id(), Amount::from_units(1), Millis::MAX);
-        Envelope { chain, signer: me, nonce, max_fee, expires, action }.sign(&key)
+        Envelope { chain, signer: me, nonce, max_fee, tip: Amount::ZERO, expires, action }
+            .sign(&key)
     };
     let opened = sign(0, Action::EscrowOpen { deposit: Amount::from_units(1) });
     let escrow = EscrowId::derive(&opened.id());

@@ -1,6 +1,7 @@
 //! `/v1/events`: the event stream. First what is on disk from the asked height on, then live;
 //! a listener that falls behind is fed from disk again, so that nothing is skipped. Asked for one
-//! subject, it answers with a page of that subject's events instead.
+//! subject, it answers with a page of that subject's events instead, or, asked to follow, with the
+//! stream of those alone.
 
 use super::{App, Problem, Shared, parse};
 use crate::history::{BlockRecord, HistoryError, Place};
@@ -13,7 +14,7 @@ use axum::{
     },
 };
 use futures::{Stream, stream};
-use muster_api::views::{ApiError, BlockEvents, EVENTS_MAX, EventEntry, EventPage, Subject};
+use muster_api::views::{ApiError, BlockEvents, EVENTS_MAX, Event, EventEntry, EventPage, Subject};
 use muster_types::HostId;
 use serde::Deserialize;
 use std::{sync::Arc, time::Duration};
@@ -31,6 +32,8 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Shared>> {
 struct Wanted {
     /// Of the stream: the first block wanted; without it, the next one.
     from: Option<u64>,
+    /// Whether a subject's events are streamed instead of given as a page.
+    follow: Option<bool>,
     /// Only what concerns this account, in whatever part.
     account: Option<String>,
     /// Only what concerns this provider.
@@ -172,7 +175,8 @@ impl Cursor {
 }
 
 /// Final blocks' events, in order and without gaps: a stream whose every `data` is a
-/// `BlockEvents`. With a subject named: a page of the events that concern it, oldest first.
+/// `BlockEvents`. With a subject named: a page of the events that concern it, oldest first, or with
+/// `follow` the stream of them, without the blocks that have none.
 #[utoipa::path(
     get,
     path = "/v1/events",
@@ -188,25 +192,34 @@ impl Cursor {
 )]
 async fn events(State(app): App, Query(wanted): Query<Wanted>) -> Result<Response, Problem> {
     match wanted.subject()? {
-        Some(subject) => Ok(Json(page(&app, &subject, &wanted)?).into_response()),
-        None => Ok(follow(app, wanted.from).into_response()),
+        Some(subject) if wanted.follow != Some(true) => {
+            Ok(Json(page(&app, &subject, &wanted)?).into_response())
+        }
+        subject => Ok(follow(app, wanted.from, subject).into_response()),
     }
 }
 
 fn follow(
     app: Arc<Shared>,
     from: Option<u64>,
+    subject: Option<Subject>,
 ) -> Sse<impl Stream<Item = Result<SseEvent, axum::Error>>> {
     // Listen first, then look at the head: what is final in between is in both, and sent once.
     let live = app.history.listen();
     let disk_end = app.consensus.head().height.saturating_add(1);
     let next = from.unwrap_or(disk_end);
     let cursor = Cursor { app, live, next, disk_end };
-    let stream = stream::unfold(cursor, |mut cursor| async move {
-        let block = cursor.next_block().await?;
+    let stream = stream::unfold(cursor, move |mut cursor| async move {
+        let concerns = |event: &Event| subject.is_none_or(|one| event.subjects().contains(&one));
+        let block = loop {
+            let block = cursor.next_block().await?;
+            if block.as_ref().map_or(true, |block| block.events().any(&concerns)) {
+                break block;
+            }
+        };
         let event = match block {
             Ok(block) => {
-                let events = block.events().cloned().collect();
+                let events = block.events().filter(|event| concerns(event)).cloned().collect();
                 let data = BlockEvents { height: block.height, now: block.now, events };
                 SseEvent::default().id(block.height.to_string()).json_data(data)
             }

@@ -6,6 +6,7 @@ use crate::{
     mempool::{PoolLimits, TxPool},
     node::record,
 };
+use futures::StreamExt as _;
 use muster_api::{
     Client,
     receipt::Trail,
@@ -127,7 +128,8 @@ impl Served {
         let nonce = self.nonces[usize::from(who)].fetch_add(1, Ordering::Relaxed);
         let (chain, max_fee, expires) = (self.genesis.id(), Amount::from_units(1), Millis::MAX);
         let signer = key(who).account();
-        Envelope { chain, signer, nonce, max_fee, expires, action }.sign(&key(who))
+        Envelope { chain, signer, nonce, max_fee, tip: Amount::ZERO, expires, action }
+            .sign(&key(who))
     }
 
     async fn act(&self, who: u8, action: Action) -> TxId {
@@ -270,6 +272,15 @@ async fn assert_events_found(node: &Served, story: &Story) {
             }
             assert_eq!(found, wanted, "{subject:?}, {limit} at a time");
         }
+        let mut told = Vec::new();
+        let mut stream = node.client.events_about(&subject, Some(0)).await.unwrap();
+        while told.len() < wanted.len() {
+            let block = stream.next().await.unwrap().unwrap();
+            assert!(!block.events.is_empty(), "{subject:?}");
+            told.extend(block.events);
+        }
+        let wanted: Vec<_> = wanted.into_iter().map(|entry| entry.event).collect();
+        assert_eq!(told, wanted, "{subject:?}, followed");
     }
 }
 

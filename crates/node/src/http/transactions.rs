@@ -104,7 +104,7 @@ async fn submit(State(app): App, body: Bytes) -> Result<Json<Applied>, Problem> 
         Ok(Ok(TxOutcome::Evicted)) => Err(Problem::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "busy",
-            "others that offer more took its place: send it again, or raise max_fee",
+            "others that tip more took its place: send it again, or raise its tip",
         )),
         Ok(Err(_)) => Err(Problem::stopping()),
         Err(_) => Err(Problem::new(

@@ -12,7 +12,7 @@ fn key(seed: u8) -> SecretKey {
     SecretKey::from_seed([seed; 32])
 }
 
-fn envelope(seed: u8, nonce: u64, fee: u64) -> Envelope<Action> {
+fn envelope(seed: u8, nonce: u64, tip: u64) -> Envelope<Action> {
     let action = Action::Transfer {
         to: key(99).account(),
         asset: Asset::Usd,
@@ -22,14 +22,15 @@ fn envelope(seed: u8, nonce: u64, fee: u64) -> Envelope<Action> {
         chain: CHAIN,
         signer: key(seed).account(),
         nonce,
-        max_fee: Amount::from_units(fee),
+        max_fee: Amount::MAX,
+        tip: Amount::from_units(tip),
         expires: Millis(1_000),
         action,
     }
 }
 
-fn tx(seed: u8, nonce: u64, fee: u64) -> Tx {
-    envelope(seed, nonce, fee).sign(&key(seed))
+fn tx(seed: u8, nonce: u64, tip: u64) -> Tx {
+    envelope(seed, nonce, tip).sign(&key(seed))
 }
 
 fn pool() -> TxPool {
@@ -45,7 +46,7 @@ fn finalize(pool: &TxPool, height: u64, txs: &[Tx]) {
 }
 
 #[test]
-fn higher_fees_go_first_then_earlier_arrivals_and_nonces_stay_in_order() {
+fn higher_tips_go_first_then_earlier_arrivals_and_nonces_stay_in_order() {
     let pool = pool();
     let (late_nonce, first_nonce) = (tx(1, 6, 9), tx(1, 5, 1));
     let (early, late) = (tx(2, 0, 3), tx(3, 0, 3));
@@ -121,7 +122,7 @@ fn the_pool_refuses_what_is_not_for_it_or_too_much() {
 }
 
 #[test]
-fn a_higher_fee_replaces_a_nonce_even_in_a_full_pool() {
+fn a_higher_tip_replaces_a_nonce_even_in_a_full_pool() {
     let pool = pool();
     for seed in 2..5 {
         pool.submit(tx(seed, 0, 1)).unwrap();

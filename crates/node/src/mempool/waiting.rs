@@ -15,17 +15,28 @@ use tokio::sync::oneshot;
 
 /// What is early has one part in so many of the pool.
 const EARLY_PART: usize = 8;
+const MILLION: u128 = 1_000_000;
 
 /// What goes first; the last has to leave first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Rank {
     /// The state refuses it as it is.
     Early,
-    /// Its account can pay, and offers so much, `usd`.
+    /// Its account can pay, and tips so many millionths of the fee's floor. The floor is the price
+    /// of what it takes of a block, bytes and execution, so that this is what a proposer earns most
+    /// by; where fees have no floor, it is the tip itself.
     Good {
-        offer: Amount,
+        tip: u128,
     },
     Duty,
+}
+
+impl Rank {
+    /// Of what pays `fee`, of which `floor` is no tip.
+    fn good(floor: Amount, fee: Amount) -> Self {
+        let tip = fee.saturating_sub(floor).nanos().saturating_mul(MILLION);
+        Self::Good { tip: tip.checked_div(floor.nanos().max(1)).unwrap_or(tip) }
+    }
 }
 
 /// A transaction that was checked, and its standing in the state of `height`.
@@ -113,8 +124,8 @@ impl Pool {
         }
         let (lane, nonce) = (candidate.tx.lane(), candidate.tx.envelope.nonce);
         let rival = self.lanes.get(&lane).and_then(|nonces| nonces.get(&nonce)).copied();
-        let offered = candidate.tx.envelope.max_fee;
-        if rival.is_some_and(|rival| self.max_fee(&rival) >= offered) {
+        let offered = candidate.tx.envelope.tip;
+        if rival.is_some_and(|rival| self.tip(&rival) >= offered) {
             return Err(PoolReject::NonceTaken { nonce });
         }
         let freed = rival.map_or(Amount::ZERO, |rival| self.entries[&rival].fee);
@@ -150,18 +161,18 @@ impl Pool {
         match standing {
             Standing::Duty => (Rank::Duty, Amount::ZERO),
             Standing::NotYet(_) => (Rank::Early, Amount::ZERO),
-            Standing::Good { fee, balance } => {
+            Standing::Good { floor, fee, balance } => {
                 let owed = self.accounts.get(&tx.envelope.signer).map_or(Amount::ZERO, |w| w.owed);
                 let all = owed.saturating_sub(freed).checked_add(*fee);
                 if all.is_none_or(|all| all > *balance) {
                     return (Rank::Early, Amount::ZERO);
                 }
-                (Rank::Good { offer: tx.envelope.max_fee.min(*balance) }, *fee)
+                (Rank::good(*floor, *fee), *fee)
             }
         }
     }
 
-    /// Evicts those that offer less, as many as it takes.
+    /// Evicts those that tip less, as many as it takes.
     fn make_room(
         &mut self,
         candidate: &Candidate,
@@ -254,8 +265,8 @@ impl Pool {
         }
     }
 
-    fn max_fee(&self, id: &TxId) -> Amount {
-        self.entries.get(id).map_or(Amount::ZERO, |entry| entry.candidate.tx.envelope.max_fee)
+    fn tip(&self, id: &TxId) -> Amount {
+        self.entries.get(id).map_or(Amount::ZERO, |entry| entry.candidate.tx.envelope.tip)
     }
 
     pub(super) fn take_fresh(&mut self, max_bytes: usize, max_txs: usize) -> Vec<Bytes> {
@@ -385,7 +396,7 @@ impl Pool {
         }
     }
 
-    pub(super) fn to_try(&mut self, max: usize) -> Vec<(TxId, Tx)> {
+    pub(super) fn take_tries(&mut self, max: usize) -> Vec<(TxId, Tx)> {
         let height = self.height;
         let due = |entry: &&Entry| {
             entry.proposed.is_none() && height >= entry.tried.saturating_add(PATIENCE)

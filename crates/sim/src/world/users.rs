@@ -62,7 +62,7 @@ const CARE: Duration = Duration::from_millis(250);
 
 fn envelope(genesis: &Genesis, signer: AccountId, nonce: u64, action: Action) -> Envelope<Action> {
     let (chain, max_fee, expires) = (genesis.id(), Amount::from_units(1), Millis::MAX);
-    Envelope { chain, signer, nonce, max_fee, expires, action }
+    Envelope { chain, signer, nonce, max_fee, tip: Amount::ZERO, expires, action }
 }
 
 fn payment(
@@ -127,7 +127,7 @@ impl World<'_> {
                 }
             }
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     /// What a jailed validator asks for: the same as long as it is in no block.

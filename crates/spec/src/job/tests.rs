@@ -41,6 +41,7 @@ exclude = ["1111111111111111111111111111111111111111111111111111111111111111"]
 providers = ["2222222222222222222222222222222222222222222222222222222222222222"]
 min_bond = "5"
 max_risk = "20%"
+risk_weight = "50%"
 min_duration = "30m"
 "#;
 
@@ -103,6 +104,7 @@ fn a_job_file_says_everything_that_a_workload_holds() {
             exclude: vec![account("1")],
             min_bond: Amount::from_units(5),
             max_risk_bps: 2_000,
+            risk_weight_bps: Some(5_000),
             min_duration: Millis(1_800_000),
         },
     };
@@ -183,7 +185,7 @@ fn an_order_asks_for_one_lease_a_provider() {
     assert_eq!(terms.max_rate, "0.6".parse().unwrap());
     assert_eq!(terms.regions, ["eu", "us"]);
     assert_eq!(terms.request, job(BATCH).resources);
-    assert_eq!(terms.max_risk_bps, 2_000);
+    assert_eq!((terms.max_risk_bps, terms.risk_weight_bps), (2_000, Some(5_000)));
     assert_eq!(terms.min_duration, Millis(1_800_000));
 }
 

@@ -269,6 +269,7 @@ impl Tenant {
             signer: self.key.account(),
             nonce: self.nonce,
             max_fee: Amount::from_units(1),
+            tip: Amount::ZERO,
             expires: Millis::MAX,
             action,
         };

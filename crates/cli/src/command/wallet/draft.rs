@@ -15,7 +15,7 @@ use crate::{
 };
 use clap::Args;
 use muster_ledger::{Action, account::Multisig};
-use muster_types::{AccountId, Envelope, KeySignature, MAX_SIGNATURES, Millis, Signed};
+use muster_types::{AccountId, Amount, Envelope, KeySignature, MAX_SIGNATURES, Millis, Signed};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -41,7 +41,8 @@ struct Summary<'a> {
     account: AccountId,
     action: &'a Action,
     nonce: u64,
-    max_fee_usd: muster_types::Amount,
+    max_fee_usd: Amount,
+    tip_usd: Amount,
     expires: Millis,
     signed_by: Vec<AccountId>,
 }
@@ -75,6 +76,7 @@ impl Draft {
             action: &envelope.action,
             nonce: envelope.nonce,
             max_fee_usd: envelope.max_fee,
+            tip_usd: envelope.tip,
             expires: envelope.expires,
             signed_by: self.signatures.iter().map(|by| by.key).collect(),
         };
@@ -86,6 +88,7 @@ impl Draft {
                 ("account", summary.account.to_string()),
                 ("action", action.clone()),
                 ("fee", format!("at most {} usd", summary.max_fee_usd)),
+                ("tip", format!("{} usd of that", summary.tip_usd)),
                 ("void after (ms)", summary.expires.to_string()),
                 ("signed by", if signed.is_empty() { "nobody".into() } else { signed.join(" ") }),
             ])
@@ -119,7 +122,7 @@ pub(super) async fn begin(
     let account = global.account()?;
     let threshold = policy(global, &account).await?.threshold;
     let client = global.client()?;
-    let envelope = muster_api::draft(&client, account, action, VALID_FOR);
+    let envelope = muster_api::draft(&client, account, action, global.tip, VALID_FOR);
     let envelope = envelope.await.map_err(wallet_failure)?;
     Draft { version: VERSION, envelope, signatures: Vec::new() }.write(path, printer)?;
     printer.note(format!(

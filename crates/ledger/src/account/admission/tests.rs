@@ -55,19 +55,24 @@ fn an_envelope_is_worth_what_its_account_is_good_for() {
         signer: id(who),
         nonce,
         max_fee: usd(1),
-        expires: now,
+        tip: Amount::ZERO,
+        expires: now.after(Millis(1)),
         action,
     };
     let ann = |nonce| envelope("ann", nonce, pay());
     let deal = || Action::BeaconDeal { epoch: 0, log: vec![1] };
     let order = Action::OrderCancel { order: Default::default() };
     let rob = envelope("rob", 1, pay());
+    let tip = usd(1).checked_sub(nanos(FEE)).unwrap();
     let table = [
         (ann(3).sign(&key("ann")), "good"),
         (ann(2).sign(&key("ann")), "never: bad_nonce"),
         (ann(3 + AHEAD - 1).sign(&key("ann")), "good"),
         (ann(3 + AHEAD).sign(&key("ann")), "not yet: bad_nonce"),
         (Envelope { max_fee: nanos(FEE - 1), ..ann(3) }.sign(&key("ann")), "never: fee_too_high"),
+        (Envelope { tip: usd(1), ..ann(3) }.sign(&key("ann")), "never: fee_too_high"),
+        (Envelope { tip: Amount::MAX, ..ann(3) }.sign(&key("ann")), "never: overflow"),
+        (Envelope { tip, ..ann(3) }.sign(&key("ann")), "good"),
         (Envelope { expires: Millis(now.0 - 1), ..ann(3) }.sign(&key("ann")), "never: expired"),
         (ann(0).sign_as(&key("k1")), "good"),
         (ann(0).sign_as(&key("k2")), "not yet: wrong_state"),
@@ -79,13 +84,15 @@ fn an_envelope_is_worth_what_its_account_is_good_for() {
         (envelope("eve", 1, pay()).sign(&key("eve")), "not yet: insufficient_funds"),
         (envelope("new", 0, pay()).sign(&key("new")), "not yet: no_account"),
         (envelope("val", u64::MAX, deal()).sign(&key("val")), "duty"),
-        (envelope("ann", u64::MAX, deal()).sign(&key("ann")), "not yet: not_yours"),
+        (envelope("ann", u64::MAX, deal()).sign(&key("ann")), "not yet: bad_nonce"),
     ];
     for (index, (tx, expected)) in table.iter().enumerate() {
         assert_eq!(name(&w, tx), *expected, "row {index}");
     }
     let balance = w.usd_of("ann");
-    assert_eq!(standing(&w, &table[0].0), Ok(Standing::Good { fee: nanos(FEE), balance }));
+    let (floor, tipped) = (nanos(FEE), Envelope { tip, ..ann(3) }.sign(&key("ann")));
+    assert_eq!(standing(&w, &table[0].0), Ok(Standing::Good { floor, fee: floor, balance }));
+    assert_eq!(standing(&w, &tipped), Ok(Standing::Good { floor, fee: usd(1), balance }));
     // What is refused as it is, the ledger refuses as well.
     for (tx, expected) in table.iter().filter(|(_, expected)| expected.contains(':')) {
         let mut block = crate::BlockBuilder::new(&w.state, w.context(1)).unwrap();

@@ -39,7 +39,7 @@ pub(crate) fn run(
         lease.commitment = Some(commitment);
         ctx.store(&challenge.lease, &lease);
     }
-    challenge.costs = sum(challenge.costs, by.fee)?;
+    challenge.costs = sum(challenge.costs, by.floor)?;
     challenge.stop_clock(ctx.env.head.steady);
     let of = Contest::of(ctx, &challenge)?;
     ctx.emit(Event::BisectRevealed { dispute: *id, of });

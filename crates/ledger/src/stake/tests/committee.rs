@@ -347,9 +347,11 @@ fn contradicting_votes_cost_stake_once_for_each_epoch_and_key() {
 #[test]
 fn a_seat_that_has_no_account_reports_contradictions_for_nothing_and_anybody_else_pays() {
     let mut w = world(&["k1", "val"], |params| params.fee_per_unit = nanos(100));
-    w.stakes("ann", 0, mst(5));
     let more = w.seats("ann", &["k2"]);
-    w.ok("ann", more);
+    // In one block, so that the epoch does not end before the reports.
+    let acts = [set(0), Action::StakeAdd { amount: mst(5) }, more];
+    let done = w.block(500, acts.map(|act| ("ann", act)).into());
+    assert!(done.results.iter().all(Result::is_ok));
     let ballots = [notarize(1), notarize(2)];
     let (by_ann, by_k2) = (evidence(&w, "ann", 0, ballots), evidence(&w, "k2", 0, ballots));
     let (receipt, _) = w.ok("k1", report(by_ann));

@@ -56,6 +56,26 @@ impl Seen {
         });
     }
 
+    /// What was done is told, and a heartbeat's event says how much time it proved.
+    fn says(&mut self, tx: &Tx, events: &[Event], covered: u64) -> Result<(), String> {
+        let (action, signer) = (&tx.envelope.action, tx.envelope.signer);
+        if events.is_empty() {
+            return Err(format!("{action:?} yields no event"));
+        }
+        if !tx.envelope.tip.is_zero() {
+            self.end("tipped".into());
+        }
+        for event in events {
+            self.end(format!("event: {}", event.kind()));
+            if let Event::Covered { provider, covered: told, .. } = event
+                && (*provider, told.0) != (signer, covered)
+            {
+                return Err(format!("{event:?}, in the model {covered} ms"));
+            }
+        }
+        Ok(())
+    }
+
     fn end(&mut self, how: String) {
         *self.ends.entry(how).or_default() += 1;
     }
@@ -63,6 +83,9 @@ impl Seen {
     /// What the market did in a block.
     fn events_of(&mut self, outcome: &BlockOutcome) {
         for event in outcome.all_events() {
+            if let Event::EscrowReopened { .. } | Event::FeesPaid { .. } = event {
+                self.end(event.kind().into());
+            }
             match event {
                 Event::BidEnded { outcome, .. } => self.end(format!("Bid{outcome:?}")),
                 Event::OrderEnded { status, .. } => self.end(format!("Order{status:?}")),
@@ -148,7 +171,10 @@ fn first_word(of: &impl std::fmt::Debug) -> String {
 }
 
 /// What has to happen in a long test.
-const ENDS: [&str; 57] = [
+const ENDS: [&str; 60] = [
+    "tipped",
+    "EscrowReopened",
+    "FeesPaid",
     "TenantClosed",
     "OutOfFunds",
     "ProviderNotReady",
@@ -257,7 +283,8 @@ fn params(seed: u64) -> Params {
         retention_ms: Millis(40_000),
         ready_timeout_ms: Millis(12_000),
         overdrawn_grace_ms: Millis(4_000),
-        offer_lifetime_min_ms: Millis(10_000),
+        offer_lifetime_min_ms: Millis([10_000, 1, 2_000][which(seed, 3)]),
+        risk_leases_min: [10, 1][which(seed, 2)],
         pledge_hours: 4,
         auditor_bond_min: Amount::from_units(5),
         jail_ms: Millis(8_000),
@@ -375,8 +402,13 @@ impl Run {
             let tx = self.unsigned(who, action);
             let action = &tx.envelope.action;
             let by = self.sent(&tx);
+            let before = self.covered(&by.signer);
             let expected = self.model.apply(tx.id(), &by, action);
+            let covered = self.covered(&by.signer) - before;
             let applied = block.push_verified(&tx);
+            if let Ok(receipt) = &applied {
+                seen.says(&tx, &receipt.events, covered)?;
+            }
             seen.action(&tx, applied.as_ref().err());
             if applied.is_ok() != expected.is_ok() {
                 return Err(format!("{action:?}: ledger {applied:?}, model {expected:?}"));
@@ -423,8 +455,13 @@ impl Run {
         };
         let nonce = if self.chance(10) { lowest + self.below(70) } else { lowest };
         let max_fee = if self.chance(2) { Amount::ZERO } else { Amount::from_units(1) };
+        let tip = match self.below(40) {
+            0 => self.amount(),
+            1..=9 => Amount::from_nanos(u128::from(self.below(5_000_000))),
+            _ => Amount::ZERO,
+        };
         let (chain, expires) = (self.chain, Millis::MAX);
-        let envelope = Envelope { chain, signer, nonce, max_fee, expires, action };
+        let envelope = Envelope { chain, signer, nonce, max_fee, tip, expires, action };
         Tx { envelope, auth }
     }
 
@@ -439,9 +476,16 @@ impl Run {
             signer: tx.envelope.signer,
             signers,
             nonce: tx.envelope.nonce,
-            fee: self.model.fee(&tx.envelope.action, bytes, signatures),
+            floor: self.model.floor(&tx.envelope.action, bytes, signatures),
             max_fee: money(tx.envelope.max_fee),
+            tip: money(tx.envelope.tip),
         }
+    }
+
+    /// All time that a provider's leases are paid for, in the model.
+    fn covered(&self, provider: &AccountId) -> u64 {
+        let leases = self.model.leases.iter().filter(|lease| lease.host.provider == *provider);
+        leases.map(|lease| lease.covered).sum()
     }
 
     /// One transaction a provider for all its leases.

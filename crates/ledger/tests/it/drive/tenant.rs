@@ -156,6 +156,8 @@ impl Run {
             max_rate: Rate::per_hour(Amount::from_units(self.below(60))),
             min_bond: Amount::from_units(self.below(4) * 10),
             max_risk_bps: small(self, 4) * 2_000,
+            risk_weight_bps: [None, None, Some(0), Some(5_001), Some(100_000), Some(100_001)]
+                [usize::try_from(self.below(6)).unwrap()],
             exclude: if self.chance(10) { vec![self.provider()] } else { Vec::new() },
             min_duration: Millis(self.below(20_000)),
             jurisdictions: if self.chance(10) { vec!["de".to_owned()] } else { Vec::new() },

@@ -71,7 +71,7 @@ impl Model {
                 self.challenge_open(tx, who, lease, *last, evidence)
             }
             Action::BisectReveal { dispute, openings } => {
-                self.bisect_reveal(who, &by.fee, dispute, openings)
+                self.bisect_reveal(who, &by.floor, dispute, openings)
             }
             Action::BisectPick { dispute, segment } => self.bisect_pick(who, dispute, *segment),
             Action::StepVote { dispute, finding } => self.step_vote(who, dispute, *finding),

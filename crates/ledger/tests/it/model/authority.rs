@@ -128,8 +128,8 @@ fn is_owed(action: &Action) -> bool {
 }
 
 impl Model {
-    /// What a transaction of so many bytes and signatures costs.
-    pub(crate) fn fee(&self, action: &Action, bytes: usize, signatures: usize) -> Money {
+    /// What a transaction of so many bytes and signatures costs without a tip.
+    pub(crate) fn floor(&self, action: &Action, bytes: usize, signatures: usize) -> Money {
         let units = whole((units(action) + signatures - 1) as u64);
         let by_size = money(self.params.fee_per_byte) * whole(bytes as u64);
         by_size + money(self.params.fee_per_unit) * units
@@ -171,13 +171,14 @@ impl Model {
                 use_nonce(granted.first, &mut granted.used, by.nonce)?;
             }
         }
-        must(by.fee <= by.max_fee)?;
-        self.take(by.signer, Asset::Usd, &by.fee)?;
-        self.pot += &by.fee;
+        let paid = by.floor.clone() + &by.tip;
+        must(paid <= by.max_fee)?;
+        self.take(by.signer, Asset::Usd, &paid)?;
+        self.pot += &paid;
         if by.signer != self.committee.owner(&self.proposer)
             && let Some(provider) = self.providers.find_mut(|one| one.id == by.signer)
         {
-            provider.fees_paid += &by.fee;
+            provider.fees_paid += &by.floor;
         }
         Ok(())
     }

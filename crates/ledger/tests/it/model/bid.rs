@@ -2,7 +2,8 @@
 
 use super::{
     Bid, Model, Money, Order, OrderEnd, OrderStage, Outcome, Refused, Standing, money, must,
-    offer::Candidate, whole,
+    offer::{Candidate, weight},
+    whole,
 };
 use muster_ledger::market::{Mode, Pick};
 use muster_types::{AccountId, Asset, HostId, OrderId, Rate};
@@ -123,8 +124,9 @@ impl Model {
                 let takes_orders =
                     |one: &&super::Host| self.provider_of(one).standing == Standing::Active;
                 let found = self.hosts.find(|one| one.id == host).filter(takes_orders);
-                let premium = found.map(|one| self.premium(self.provider_of(one)));
-                let weight = whole(10_000) + premium.unwrap_or_default();
+                let premium =
+                    found.map(|one| self.premium(self.provider_of(one))).unwrap_or_default();
+                let weight = weight(&self.order(id).expect("it is bid for").terms, premium);
                 (money(rate.amount_per_hour()) * weight, host)
             })
             .collect();

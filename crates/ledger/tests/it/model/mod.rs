@@ -167,6 +167,8 @@ pub(crate) struct Host {
     pub(crate) id: HostId,
     pub(crate) spec: HostSpec,
     pub(crate) offered_at: u64,
+    /// Until when the provider is bound to it.
+    pub(crate) bound_until: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -597,6 +599,8 @@ pub(crate) struct Sent {
     pub(crate) signer: AccountId,
     pub(crate) signers: Signers,
     pub(crate) nonce: u64,
-    pub(crate) fee: Money,
+    /// What anybody would pay for it, and what it pays beyond that.
+    pub(crate) floor: Money,
+    pub(crate) tip: Money,
     pub(crate) max_fee: Money,
 }

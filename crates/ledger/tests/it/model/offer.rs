@@ -2,7 +2,7 @@
 
 use super::{Host, Lease, Model, Money, Order, Phase, Provider, Standing, money, whole};
 use muster_ledger::{job::Verification, market::CloseReason};
-use muster_market::{GIB, Prices, Request, Verifies};
+use muster_market::{GIB, Prices, Request, Terms, Verifies};
 use muster_types::{AccountId, Amount, Rate};
 use num_traits::{ToPrimitive as _, Zero as _};
 
@@ -68,7 +68,7 @@ impl Model {
         let candidate = Candidate {
             rate,
             notice,
-            score: money(rate.amount_per_hour()) * (whole(10_000) + premium),
+            score: money(rate.amount_per_hour()) * weight(terms, premium),
             pledge: self.pledge(rate),
             operator: self.operator_of(&provider.id),
             region: provider.profile.region.clone(),
@@ -140,7 +140,7 @@ impl Model {
     pub(super) fn premium(&self, provider: &Provider) -> Money {
         let params = &self.params;
         let granted = self.all_leases().filter(|one| one.host.provider == provider.id).count();
-        let leases = whole((granted as u64).max(10));
+        let leases = whole((granted as u64).max(self.params.risk_leases_min));
         let refused = self.ended(
             |lease| lease.host.provider == provider.id,
             |reason| matches!(reason, CloseReason::ReadyRejected | CloseReason::Undelivered),
@@ -180,4 +180,10 @@ pub(super) fn price_of(prices: &Prices, request: &Request) -> Option<Rate> {
         + part(prices.memory_gib, request.memory_bytes, GIB)
         + part(prices.disk_gib, request.disk_bytes, GIB);
     Some(Rate::per_hour(Amount::from_nanos(rate.to_integer().to_u128()?)))
+}
+
+/// How an order weighs a risk premium: ten thousand, and so many hundredths of a per cent.
+pub(super) fn weight(terms: &Terms, premium: Money) -> Money {
+    let counts = whole(terms.risk_weight_bps.map_or(10_000, u64::from));
+    whole(10_000) + (premium * counts / whole(10_000)).floor()
 }

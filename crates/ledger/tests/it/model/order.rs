@@ -50,7 +50,7 @@ impl Model {
             reauction: *reauction,
             placed_at: self.now,
             deadline: deadline.0,
-            fee: by.fee.clone(),
+            fee: by.floor.clone() + &by.tip,
             stage,
             missing: terms.count,
             rent_until: self.steady,

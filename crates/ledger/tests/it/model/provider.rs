@@ -2,7 +2,8 @@
 
 use super::{Affiliation, Host, Model, Money, Outcome, Provider, Refused, Standing, money, must};
 use muster_ledger::{ProviderProfile, provider::HostSpec};
-use muster_types::{AccountId, HostId, Resources};
+use muster_market::Prices;
+use muster_types::{AccountId, HostId, Rate, Resources};
 use num_traits::Zero as _;
 
 impl Model {
@@ -168,15 +169,20 @@ impl Model {
         let used = self.used(&id);
         must(used.cpu_milli <= spec.capacity.cpu_milli)?;
         must(used.memory_bytes <= spec.capacity.memory_bytes)?;
+        if let Some(host) = self.hosts.find(|host| host.id == id) {
+            must(self.now >= host.bound_until || is_as_good(spec, &host.spec))?;
+        }
+        let bound_until = self.now + self.params.offer_lifetime_min_ms.0;
         self.hosts.remove(|host| host.id == id);
-        self.hosts.push(Host { id, spec: spec.clone(), offered_at: self.height });
+        self.hosts.push(Host { id, spec: spec.clone(), offered_at: self.height, bound_until });
         self.offered(spec);
         Ok(())
     }
 
     pub(super) fn host_remove(&mut self, who: AccountId, index: u32) -> Outcome {
         let id = HostId { provider: who, index };
-        must(self.hosts.find(|host| host.id == id).is_some())?;
+        let host = self.hosts.find(|host| host.id == id).ok_or(Refused)?;
+        must(self.now >= host.bound_until)?;
         must(self.leases.find(|lease| lease.host == id && lease.is_open()).is_none())?;
         self.hosts.remove(|host| host.id == id);
         Ok(())
@@ -191,4 +197,25 @@ impl Model {
         }
         used
     }
+}
+
+/// Whether nobody whom an old offer suits is worse off by a new one.
+fn is_as_good(new: &HostSpec, old: &HostSpec) -> bool {
+    let costs = |prices: &Prices| {
+        [prices.cpu, prices.memory_gib, prices.disk_gib, prices.gpu].map(Rate::amount_per_hour)
+    };
+    let dearer = |new: &Prices, old: &Prices| {
+        costs(new).into_iter().zip(costs(old)).any(|(new, old)| new > old)
+    };
+    let lost = old.interruptible.is_some_and(|old| {
+        new.interruptible
+            .is_none_or(|new| new.notice_ms < old.notice_ms || dearer(&new.prices, &old.prices))
+    });
+    let smaller = new.capacity.cpu_milli < old.capacity.cpu_milli
+        || new.capacity.memory_bytes < old.capacity.memory_bytes
+        || new.fuel_per_s < old.fuel_per_s
+        || new.offered_until < old.offered_until;
+    let fewer = old.verifies.iter().any(|level| !new.verifies.contains(level))
+        || old.attributes.iter().any(|(key, value)| new.attributes.get(key) != Some(value));
+    !(lost || smaller || fewer || dearer(&new.prices, &old.prices))
 }

@@ -104,14 +104,16 @@ impl Market<'_> {
             let takes = terms.request.allot(&free[&host.id]).unwrap();
             let left = capacity::checked_sub(&free[&host.id], &takes).unwrap();
             free.insert(host.id, left);
-            granted.push((best, (score(host, *rate), host.id, *bid)));
+            granted.push((best, (score(self.terms, host.provider.risk_bps, *rate), host.id, *bid)));
         }
         granted.into_iter().map(|(_, offer)| offer).collect()
     }
 
     fn ranked(&self, hosts: &[(HostView, Rate, u32, u32)]) -> Vec<Offer> {
         if self.terms.together == Together::No {
-            return self.grant(hosts, |host, rate, bid| (score(host, rate), host.id, bid));
+            return self.grant(hosts, |host, rate, bid| {
+                (score(self.terms, host.provider.risk_bps, rate), host.id, bid)
+            });
         }
         let mut places: BTreeMap<String, Vec<(HostView, Rate, u32, u32)>> = BTreeMap::new();
         for entry in hosts {
@@ -124,9 +126,11 @@ impl Market<'_> {
             };
             places.entry(place).or_default().push(entry.clone());
         }
-        let filled = places
-            .into_values()
-            .map(|hosts| self.grant(&hosts, |host, rate, bid| (score(host, rate), host.id, bid)));
+        let filled = places.into_values().map(|hosts| {
+            self.grant(&hosts, |host, rate, bid| {
+                (score(self.terms, host.provider.risk_bps, rate), host.id, bid)
+            })
+        });
         let filled = filled.filter(|granted| granted.len() == self.terms.count as usize);
         filled
             .min_by_key(|granted| granted.iter().map(|(score, ..)| *score).sum::<u128>())
@@ -236,15 +240,15 @@ impl Market<'_> {
     }
 }
 
-fn score(host: &HostView, rate: Rate) -> u128 {
-    rate.amount_per_hour().nanos() * u128::from(10_000 + host.provider.risk_bps)
+fn score(terms: &Terms, risk_bps: u32, rate: Rate) -> u128 {
+    let counts = u64::from(risk_bps) * u64::from(terms.risk_weight_bps.unwrap_or(10_000)) / 10_000;
+    rate.amount_per_hour().nanos() * u128::from(10_000 + counts)
 }
 
-fn granted(cleared: &Cleared) -> Vec<Offer> {
+fn granted(terms: &Terms, cleared: &Cleared) -> Vec<Offer> {
     let all = cleared.placements.iter();
     all.map(|placed| {
-        let score = placed.rate.amount_per_hour().nanos() * u128::from(10_000 + placed.risk_bps);
-        (score, placed.host, placed.bid.unwrap_or_default())
+        (score(terms, placed.risk_bps, placed.rate), placed.host, placed.bid.unwrap_or_default())
     })
     .collect()
 }
@@ -286,7 +290,7 @@ proptest! {
             let market = Market { terms: &terms, rules: &rules, held: &held };
             let hosts: Vec<HostView> = book.hosts().map(|host| HostView::clone(&host)).collect();
             let (expected, enough) = market.clear(&hosts, after.as_ref());
-            prop_assert_eq!(granted(&cleared), expected);
+            prop_assert_eq!(granted(&terms, &cleared), expected);
             prop_assert!(cleared.visited <= visit_max.min(enough.unwrap_or(u32::MAX)));
             if cleared.stopped == Stop::EnoughSeen {
                 prop_assert_eq!(Some(cleared.visited), enough);
@@ -333,7 +337,7 @@ proptest! {
         let cleared = clear(&book(hosts.clone()), &terms, &rules, NOW);
         let market = Market { terms: &terms, rules: &rules, held: &[] };
         let (expected, enough) = market.clear(&hosts, None);
-        prop_assert_eq!(granted(&cleared), expected);
+        prop_assert_eq!(granted(&terms, &cleared), expected);
         match cleared.stopped {
             Stop::EnoughSeen => prop_assert_eq!(Some(cleared.visited), enough),
             _ => prop_assert!(enough.is_none_or(|enough| cleared.visited < enough)),
@@ -381,6 +385,6 @@ proptest! {
             expected.clear();
         }
         let cleared = clear_bids(&bids, &terms, &rules, NOW, &Held::default());
-        prop_assert_eq!(granted(&cleared), expected);
+        prop_assert_eq!(granted(&terms, &cleared), expected);
     }
 }

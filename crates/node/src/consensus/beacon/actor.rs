@@ -208,6 +208,7 @@ impl<Tx: Sender<PublicKey = PublicKey>> Actor<Tx> {
             signer: self.key.account(),
             nonce: NONCE,
             max_fee: MAX_FEE,
+            tip: Amount::ZERO,
             expires: seen.now.after(LIFETIME),
             action: Action::BeaconDeal { epoch: seen.epoch, log },
         };

@@ -202,6 +202,7 @@ async fn act(node: &Validator, key: &SecretKey, nonce: u64, action: Action) {
         signer: key.account(),
         nonce,
         max_fee: Amount::from_units(1),
+        tip: Amount::ZERO,
         expires: Millis::MAX,
         action,
     };

@@ -64,7 +64,7 @@ fn after_a_vote_for_a_protocol_that_it_does_not_know_a_node_makes_no_block_and_s
         config.genesis.balances.insert(me, money);
         config.genesis.stakes.insert(me, Amount::from_units(1_500));
         config.genesis.params.vote_period_ms = Millis(2_000);
-        config.genesis.params.vote_delay_ms = Millis(0);
+        config.genesis.params.vote_delay_ms = Millis(1);
         config.pool = TxPool::new(config.genesis.id(), PoolLimits::default());
         let pool = config.pool.clone();
         let (channels, network) = alone();

@@ -5,7 +5,7 @@ use commonware_consensus::{
     simplex::types::{Finalize, Proposal},
     types::{Epoch, Round, View},
 };
-use commonware_cryptography::Signer as _;
+use commonware_cryptography::Signer;
 use commonware_utils::non_empty;
 use muster_hostile::canonical;
 use muster_ledger::Params;
@@ -77,7 +77,7 @@ fn a_certificate_of_the_default_committee_is_as_small_as_the_architecture_says()
         .map(|seat| SecretKey::from_seed([u8::try_from(seat).unwrap(); 32]))
         .map(|key| super::super::engine_key(&key))
         .collect();
-    let members = Set::from_iter_dedup(keys.iter().map(|key| key.public_key()));
+    let members = Set::from_iter_dedup(keys.iter().map(Signer::public_key));
     let quorum = seats - (seats - 1) / 3;
     let proposal = Proposal::new(
         Round::new(Epoch::new(600), View::new(4_000)),

@@ -60,9 +60,12 @@ impl World {
         Self { chain: genesis.id(), pool, height: 0 }
     }
 
+    /// Pays `max_fee`: what an action of one unit costs, and the rest as its tip.
     fn of(&self, seed: u8, nonce: u64, max_fee: Amount, action: Action) -> Tx {
         let (chain, signer, expires) = (self.chain, key(seed).account(), Millis::MAX);
-        Envelope { chain, signer, nonce, max_fee, expires, action }.sign(&key(seed))
+        let floor = FEE.checked_mul(action.units()).unwrap();
+        let tip = max_fee.saturating_sub(floor);
+        Envelope { chain, signer, nonce, max_fee, tip, expires, action }.sign(&key(seed))
     }
 
     fn tx(&self, seed: u8, nonce: u64, max_fee: Amount) -> Tx {
@@ -108,14 +111,34 @@ fn a_flood_of_keys_without_money_fills_its_part_and_no_more() {
 }
 
 #[test]
-fn a_made_up_fee_counts_up_to_the_balance() {
-    let world = World::new(&[(1, 5), (2, 9), (3, 9)], LIMITS);
-    let boast = world.tx(1, 0, Amount::MAX);
+fn a_tip_that_cannot_be_paid_counts_for_nothing_and_so_does_a_high_max_fee() {
+    let world = World::new(&[(1, 5), (2, 9), (3, 9), (4, 9)], LIMITS);
+    let boast = world.tx(1, 0, fees(6));
     let (low, high) = (world.tx(2, 0, fees(2)), world.tx(3, 0, fees(7)));
-    for tx in [&boast, &low, &high] {
+    let mut safe = world.tx(4, 0, FEE);
+    safe.envelope.max_fee = fees(9);
+    let safe = safe.envelope.sign(&key(4));
+    for tx in [&boast, &safe, &low, &high] {
         world.pool.submit(tx.clone()).unwrap();
     }
-    assert_eq!(world.order(), [high.id(), boast.id(), low.id()]);
+    assert_eq!(world.order(), [high.id(), low.id(), safe.id(), boast.id()]);
+}
+
+#[test]
+fn a_tip_counts_by_the_part_of_a_block_that_it_is_for() {
+    let world = World::new(&[(1, 20), (2, 20), (3, 20)], LIMITS);
+    let two_units = |seed, fee| {
+        let action = Action::LeaseClose { lease: Default::default() };
+        assert_eq!(action.units(), 2);
+        world.of(seed, 0, fee, action)
+    };
+    // (tip, floor) in fees: 3 for 2, 2 for 1, 5 for 2.
+    let (less, some, more) =
+        (two_units(1, fees(5)), world.tx(2, 0, fees(3)), two_units(3, fees(7)));
+    for tx in [&less, &some, &more] {
+        world.pool.submit(tx.clone()).unwrap();
+    }
+    assert_eq!(world.order(), [more.id(), some.id(), less.id()]);
 }
 
 #[test]
@@ -165,7 +188,7 @@ fn an_account_has_as_many_in_flight_as_its_nonces_and_its_money_allow() {
 #[test]
 fn what_spends_what_is_in_flight_comes_after_it_and_is_good_once_that_is_final() {
     let mut world = World::new(&[(1, 9)], LIMITS);
-    let spends = world.tx(2, 0, Amount::MAX);
+    let spends = world.tx(2, 0, fees(4));
     world.pool.submit(spends.clone()).unwrap();
     let (to, amount) = (key(2).account(), fees(5));
     let brings = world.of(1, 0, FEE, Action::Transfer { to, asset: Asset::Usd, amount });
@@ -190,8 +213,9 @@ fn what_blocks_pass_over_is_tried_and_what_the_state_rejects_leaves() {
     let mut early = world.pool.submit(world.tx(2, 0, FEE)).unwrap();
     let good = world.pool.submit(world.tx(1, 0, FEE)).unwrap();
     let second = world.pool.submit(world.tx(1, 1, FEE)).unwrap();
-    let tried =
-        |world: &World| world.pool.to_try().into_iter().map(|(id, _)| id).collect::<BTreeSet<_>>();
+    let tried = |world: &World| {
+        world.pool.take_tries().into_iter().map(|(id, _)| id).collect::<BTreeSet<_>>()
+    };
     for _ in 1..PATIENCE {
         world.block(&[], &[(1, 9)]);
         assert!(tried(&world).is_empty());

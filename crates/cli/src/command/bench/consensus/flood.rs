@@ -211,6 +211,7 @@ fn signed(key: &SecretKey, chain: Hash, nonce: u64, padding: usize) -> Tx {
         signer: key.account(),
         nonce,
         max_fee: Amount::from_units(1),
+        tip: Amount::ZERO,
         expires: Millis::MAX,
         action: Action::ProviderSet { profile },
     };

@@ -251,8 +251,15 @@ impl Person {
         let nonce = self.nonce;
         self.nonce += 1;
         let (signer, max_fee) = (self.key.account(), Amount::from_units(1));
-        let envelope =
-            muster_types::Envelope { chain, signer, nonce, max_fee, expires: Millis::MAX, action };
+        let envelope = muster_types::Envelope {
+            chain,
+            signer,
+            nonce,
+            max_fee,
+            tip: Amount::ZERO,
+            expires: Millis::MAX,
+            action,
+        };
         envelope.sign(&self.key)
     }
 }

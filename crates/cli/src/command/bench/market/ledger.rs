@@ -295,7 +295,7 @@ impl Templates {
 
 fn sign(chain: Hash, key: &SecretKey, nonce: u64, action: Action) -> muster_ledger::Tx {
     let (signer, max_fee, expires) = (key.account(), Amount::from_units(1), Millis::MAX);
-    Envelope { chain, signer, nonce, max_fee, expires, action }.sign(key)
+    Envelope { chain, signer, nonce, max_fee, tip: Amount::ZERO, expires, action }.sign(key)
 }
 
 fn tenant(number: u64) -> SecretKey {

@@ -28,6 +28,7 @@ async fn two_seats(
             signer: owner.account(),
             nonce,
             max_fee: Amount::from_units(1),
+            tip: Amount::ZERO,
             expires: Millis::MAX,
             action,
         };

@@ -1,4 +1,4 @@
-//! `ServiceRegister` and `ServiceUnregister`: a named service stands behind its word with a part of
+//! `ServiceRegister`: a named service stands behind its word with a part of
 //! its account's bond. Who relies on it reads the pledge; the ledger knows nothing else of it.
 
 use super::{DutyKind, duty};
@@ -9,12 +9,7 @@ use crate::{
 };
 use muster_types::Amount;
 
-pub(crate) fn register(
-    ctx: &mut Ctx<'_>,
-    by: &By,
-    name: &str,
-    pledge: Amount,
-) -> Result<(), Reject> {
+pub(crate) fn run(ctx: &mut Ctx<'_>, by: &By, name: &str, pledge: Amount) -> Result<(), Reject> {
     if name.is_empty() || name.len() > limits::NAME_BYTES {
         return Err(Reject::bad_field("name"));
     }
@@ -27,8 +22,4 @@ pub(crate) fn register(
         }
     }
     duty::register(ctx, &by.signer, kind, pledge)
-}
-
-pub(crate) fn unregister(ctx: &mut Ctx<'_>, by: &By, name: &str) -> Result<(), Reject> {
-    duty::leave(ctx, &by.signer, &DutyKind::Service(name.to_owned()))
 }

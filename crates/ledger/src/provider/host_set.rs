@@ -1,4 +1,6 @@
-//! `HostSet` and `HostRemove`.
+//! `HostSet`: makes an offer, or changes it. An offer is bound for `offer_lifetime_min_ms`: until
+//! then it may only become better ([`HostSpec::keeps`]), and each change binds it anew. So nobody
+//! shows a price, sees an order, and has never meant it.
 
 use super::{Host, HostSpec, Provider, ProviderStatus, set::check_attributes};
 use crate::{
@@ -10,7 +12,7 @@ use crate::{
 use muster_market::{Prices, capacity};
 use muster_types::{HostId, Rate, Resources};
 
-pub(crate) fn set(ctx: &mut Ctx<'_>, by: &By, index: u32, spec: &HostSpec) -> Result<(), Reject> {
+pub(crate) fn run(ctx: &mut Ctx<'_>, by: &By, index: u32, spec: &HostSpec) -> Result<(), Reject> {
     let provider: Provider = ctx.load(&by.signer)?;
     match provider.status {
         ProviderStatus::Registered => {
@@ -45,26 +47,20 @@ pub(crate) fn set(ctx: &mut Ctx<'_>, by: &By, index: u32, spec: &HostSpec) -> Re
         && keys::HOSTS.scan(&ctx.scratch, &by.signer, None).take(limits::HOSTS).count()
             >= limits::HOSTS
     {
-        return Err(Reject::bad_field("index"));
+        return Err(Reject::wrong_state("provider", "offering too many hosts"));
+    }
+    let bound = known.as_ref().filter(|known| head.now < known.bound_until);
+    if let Some(bound) = bound.filter(|bound| !spec.keeps(&bound.spec)) {
+        return Err(Reject::TooEarly { from: bound.bound_until, now: head.now });
     }
     let used = known.map(|host| host.used).unwrap_or_default();
     if capacity::checked_sub(&spec.capacity, &used).is_none() {
         return Err(Reject::wrong_state("host", "leased beyond that capacity"));
     }
-    let host = Host { spec: spec.clone(), used, offered_at_height: head.height };
+    let bound_until = head.now.after(params.offer_lifetime_min_ms);
+    let host = Host { spec: spec.clone(), used, offered_at_height: head.height, bound_until };
     ctx.store(&id, &host);
     ctx.emit(Event::HostOffered { host: id });
-    Ok(())
-}
-
-pub(crate) fn remove(ctx: &mut Ctx<'_>, by: &By, index: u32) -> Result<(), Reject> {
-    let id = HostId { provider: by.signer, index };
-    let host: Host = ctx.load(&id)?;
-    if host.used != Resources::default() {
-        return Err(Reject::wrong_state("host", "leased"));
-    }
-    keys::remove::<Host>(&mut ctx.scratch, &id);
-    ctx.emit(Event::HostRemoved { host: id });
     Ok(())
 }
 
