@@ -6,9 +6,10 @@ use crate::{
     lease::Phase,
     register,
     service::Desk,
+    services::{CONTAINERS, Calls, Services, Streams},
     shared::{Parts, Shared},
 };
-use muster_api::{Client, Wallet, WalletError, provider, views::ProviderView};
+use muster_api::{Client, Wallet, WalletError, provider, service, views::ProviderView};
 use muster_fabric::{Fabric, Limits, PeerAddr, Store};
 use muster_ledger::{Action, ProviderProfile, provider::ProviderStatus};
 use muster_sandbox::{CompileLimits, Compiler};
@@ -115,7 +116,7 @@ impl Agent {
         let line = |slot: &Arc<crate::lease::Slot>| LeaseLine {
             id: slot.id,
             tenant: slot.tenant,
-            served: slot.prepared().is_some() && slot.phase() == Phase::Live,
+            served: slot.is_served() && slot.phase() == Phase::Live,
             closed: slot.phase() == Phase::Closed,
         };
         let view = shared.wallet.client().provider(&shared.me).await.ok().flatten();
@@ -195,6 +196,12 @@ fn check(config: &Config) -> Result<Duration, AgentError> {
     if config.hosts.is_empty() {
         return refuse("hosts", "a provider offers at least one host");
     }
+    if config.attributes.contains_key(CONTAINERS.0) {
+        return refuse("attributes", "whether it runs containers, a provider says by itself");
+    }
+    if let Some(services) = &config.services {
+        services.check()?;
+    }
     Ok(Duration::from_millis(config.heartbeat_ms))
 }
 
@@ -212,18 +219,24 @@ async fn open(config: &Config) -> Result<Shared, AgentError> {
         .map_err(|panic| AgentError::Broken { part: "journal", reason: panic.to_string() })??;
     let compiler = Compiler::new(config.compiler.clone(), CompileLimits::default())?;
     let fabric = Fabric::bind(fabric_config(config, &config.dir)).await?;
+    let services = match &config.services {
+        Some(services) => Some(Services::open(services.clone()).await?),
+        None => None,
+    };
     Ok(Shared::new(Parts {
         wallet,
         fabric,
         journal,
         compiler,
+        services,
         workers: config.workers,
         fault: config.simulated_fault,
     }))
 }
 
 fn fabric_config(config: &Config, dir: &Path) -> muster_fabric::Config {
-    let message = u32::try_from(provider::MAX_MESSAGE_BYTES).unwrap_or(u32::MAX);
+    let message = provider::MAX_MESSAGE_BYTES.max(service::MAX_MESSAGE_BYTES);
+    let message = u32::try_from(message).unwrap_or(u32::MAX);
     muster_fabric::Config {
         bind: config.bind,
         store: Store::Directory(dir.join("blobs")),
@@ -253,7 +266,10 @@ async fn begin(shared: &Arc<Shared>, config: &Config, period: Duration) -> Resul
     bond(shared, config, known.as_ref()).await?;
     let height = shared.reconcile().await.map_err(AgentError::node("ask for its leases"))?;
     shared.recover().await?;
+    shared.recover_services().await?;
     shared.fabric.serve(provider::ALPN, Desk(Arc::downgrade(shared)))?;
+    shared.fabric.serve(service::ALPN, Calls(Arc::downgrade(shared)))?;
+    shared.fabric.serve_streams(service::STREAM_ALPN, Streams(Arc::downgrade(shared)))?;
     shared.go("event loop", Arc::clone(shared).follow(height.saturating_add(1)));
     shared.go("heartbeat", Arc::clone(shared).beat(period));
     shared.offer(&config.hosts).await?;
@@ -277,11 +293,15 @@ async fn bond(
         return Err(AgentError::Unfunded { account: shared.me, needed, available });
     }
     let sockets = shared.fabric.local_addr().sockets().iter().map(ToString::to_string).collect();
+    let mut attributes = config.attributes.clone();
+    if config.services.is_some() {
+        attributes.insert(CONTAINERS.0.to_owned(), CONTAINERS.1.to_owned());
+    }
     let profile = ProviderProfile {
         name: config.name.clone(),
         region: config.region.clone(),
         sockets,
-        attributes: config.attributes.clone(),
+        attributes,
         // Its owner's to say, and not in the configuration: what was said stays.
         jurisdiction: known
             .map(|known| known.record.profile.jurisdiction.clone())

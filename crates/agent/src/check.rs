@@ -30,6 +30,14 @@ pub(crate) fn admit(slot: &Slot, peer: AccountId) -> Result<(), Denial> {
     }
 }
 
+/// Whether a lease is for services.
+pub(crate) fn plain(slot: &Slot) -> Result<(), Denial> {
+    match slot.job {
+        None => Ok(()),
+        Some(_) => Err(Denial::bad("lease: it was ordered for a job, not for services")),
+    }
+}
+
 /// Where to fetch blobs.
 pub(crate) fn source(text: &str) -> Result<PeerAddr, Denial> {
     text.parse().map_err(|error| Denial::bad(format!("source: {error}")))

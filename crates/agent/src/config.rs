@@ -1,5 +1,6 @@
 //! What a provider is started with, and the bounds on what others may make it do.
 
+use crate::ServicesConfig;
 use muster_market::Prices;
 use muster_sandbox::ChildProgram;
 use muster_types::{Amount, Resources, SecretKey};
@@ -34,6 +35,8 @@ pub struct Config {
     pub compiler: ChildProgram,
     /// Tasks that run at the same time, over all leases; at least 1.
     pub workers: usize,
+    /// What it runs containers with; `None` where it runs none.
+    pub services: Option<ServicesConfig>,
     /// Makes this provider misbehave on purpose, for demonstrations and tests.
     pub simulated_fault: Option<SimulatedFault>,
 }

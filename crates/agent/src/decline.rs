@@ -34,7 +34,7 @@ impl Shared {
                     .err()
             });
             let in_time = waited.await.flatten().is_none();
-            let idle = slot.preparing.try_lock().is_ok();
+            let idle = slot.preparing.try_lock().is_ok() && !shared.has_services(&slot.id);
             if !in_time && idle && slot.phase() == Phase::Granted {
                 shared.decline(slot.id, "nothing that can be run was delivered".to_owned());
             }

@@ -32,6 +32,12 @@ pub(crate) enum Denial {
     Ledger(String),
     #[error("the provider is stopping: run the task elsewhere")]
     Stopping,
+    #[error(
+        "the provider runs no containers: order from one with the attribute `containers` = `true`"
+    )]
+    NoContainers,
+    #[error("{0}")]
+    NoService(String),
     #[error("the provider failed: try again, or run the task elsewhere")]
     Internal,
 }
@@ -51,6 +57,8 @@ impl Denial {
             Self::Busy => refusal::BUSY,
             Self::Ledger(_) => refusal::LEDGER,
             Self::Stopping => refusal::STOPPING,
+            Self::NoContainers => refusal::NO_CONTAINERS,
+            Self::NoService(_) => refusal::NO_SERVICE,
             Self::Internal => RefusalCode::INTERNAL.0,
         }
     }

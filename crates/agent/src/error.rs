@@ -3,7 +3,13 @@
 use crate::journal::JournalError;
 use muster_api::{ClientError, WalletError};
 use muster_fabric::FabricError;
-use muster_sandbox::CompileError;
+use muster_sandbox::{
+    CompileError,
+    oci::{
+        container::ContainerError,
+        image::{PullError, RegistryConfigError},
+    },
+};
 use muster_types::{AccountId, Amount};
 use std::{io, path::PathBuf};
 
@@ -58,6 +64,15 @@ pub enum AgentError {
     /// The endpoint cannot be used.
     #[error("the provider's fabric endpoint cannot be used")]
     Fabric(#[from] FabricError),
+    /// Containers cannot be run.
+    #[error("the provider cannot run containers")]
+    Containers(#[from] ContainerError),
+    /// The store of images cannot be used.
+    #[error("the provider's store of images cannot be used")]
+    Images(#[from] PullError),
+    /// No registry can be asked.
+    #[error("the provider cannot ask registries")]
+    Registries(#[from] RegistryConfigError),
     /// The node could not be asked.
     #[error("the provider could not {action}")]
     Node {

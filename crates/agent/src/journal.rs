@@ -5,6 +5,10 @@
 //! durability: results of a run become durable together at [`Journal::sync`], which comes before
 //! any of them leaves the provider.
 
+mod services;
+
+pub(crate) use services::{ReplicaEntry, ServiceEntry};
+
 use borsh::{BorshDeserialize, BorshSerialize};
 use muster_api::provider::TaskLimits;
 use muster_ledger::{dispute::Claim, job::JobKind};
@@ -15,6 +19,8 @@ use muster_types::{
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 use std::{
     collections::BTreeMap,
+    fs::{OpenOptions, Permissions},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -168,20 +174,28 @@ fn get<T: BorshDeserialize>(
     Ok(Some(codec::decode(value.value(), MAX_ENTRY_BYTES)?))
 }
 
+/// Makes the file, where it is missing, and keeps others from reading it: it has secrets in it.
+fn private(path: &Path) -> std::io::Result<()> {
+    let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+    file.set_permissions(Permissions::from_mode(0o600))
+}
+
 impl Journal {
     /// Opens or creates the journal of `owner` at `path`.
     pub(crate) fn open(path: &Path, owner: Owner) -> Result<Self, JournalError> {
-        let db = Database::create(path).map_err(|error| JournalError::Open {
+        let open = |source: redb::Error| JournalError::Open {
             path: path.to_owned(),
-            source: Box::new(error.into()),
-        })?;
+            source: Box::new(source),
+        };
+        private(path).map_err(|error| open(redb::Error::Io(error)))?;
+        let db = Database::create(path).map_err(|error| open(error.into()))?;
         let write = db.begin_write()?;
         let known: Option<Owner> = {
             let mut table = write.open_table(OWNER)?;
             let known = get(&table, b"")?;
             table.insert(b"".as_slice(), codec::encode(&owner).as_slice())?;
             // So that readers find them.
-            for table in [LEASES, RESULTS, HELD, HOLDERS] {
+            for table in [LEASES, RESULTS, HELD, HOLDERS, services::SERVICES] {
                 write.open_table(table)?;
             }
             known

@@ -8,7 +8,7 @@ use crate::{
 use muster_ledger::market::{Lease, LeaseStatus};
 use muster_market::Request;
 use muster_sandbox::{Compiled, DataDir};
-use muster_types::{AccountId, Hash, JobId, LeaseId};
+use muster_types::{AccountId, EscrowId, Hash, JobId, LeaseId, Millis, OrderId};
 use std::{
     collections::BTreeMap,
     sync::{
@@ -64,6 +64,10 @@ pub(crate) struct Slot {
     pub(crate) tenant: AccountId,
     pub(crate) job: Option<JobId>,
     pub(crate) request: Request,
+    pub(crate) order: OrderId,
+    pub(crate) escrow: EscrowId,
+    /// Block time.
+    pub(crate) granted_at: Millis,
     state: Mutex<State>,
     /// Cancelled when the lease is closed.
     pub(crate) over: CancellationToken,
@@ -80,6 +84,8 @@ pub(crate) struct Slot {
 struct State {
     phase: Phase,
     prepared: Option<Arc<Prepared>>,
+    /// Its services run here.
+    serving: bool,
 }
 
 impl Slot {
@@ -95,7 +101,10 @@ impl Slot {
             tenant: lease.tenant,
             job: lease.job,
             request: lease.request.clone(),
-            state: Mutex::new(State { phase, prepared: None }),
+            order: lease.order,
+            escrow: lease.escrow,
+            granted_at: lease.granted_at,
+            state: Mutex::new(State { phase, prepared: None, serving: false }),
             over,
             runs: Semaphore::new(MAX_RUNS_PER_LEASE),
             quiet: RwLock::default(),
@@ -119,7 +128,7 @@ impl Slot {
     /// Whether heartbeats may cover it: the ledger pays for it and this process serves it.
     fn beats(&self) -> bool {
         let state = self.state();
-        state.phase == Phase::Live && state.prepared.is_some()
+        state.phase == Phase::Live && (state.prepared.is_some() || state.serving)
     }
 
     /// A lease only moves on: what comes late changes nothing.
@@ -128,6 +137,7 @@ impl Slot {
         state.phase = state.phase.max(phase);
         if phase == Phase::Closed {
             state.prepared = None;
+            state.serving = false;
             self.over.cancel();
         }
     }
@@ -140,6 +150,17 @@ impl Slot {
             state.prepared = Some(prepared);
         }
         open
+    }
+
+    /// Its services run here, as far as that is up to us.
+    pub(crate) fn set_serving(&self) {
+        let mut state = self.state();
+        state.serving = state.phase != Phase::Closed;
+    }
+
+    pub(crate) fn is_served(&self) -> bool {
+        let state = self.state();
+        state.prepared.is_some() || state.serving
     }
 
     /// Makes room for `bytes` more of inputs and outputs.

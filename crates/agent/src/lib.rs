@@ -17,11 +17,14 @@
 //! |---|---|---|
 //! | unknown | `LeaseGranted`, or a request whose lease the ledger knows | granted |
 //! | granted | `Prepare`: content fetched, module compiled, `LeaseReady` applied | live, served |
+//! | granted | `Deploy`: images fetched, containers started and reached, `LeaseReady` applied | live, served |
+//! | granted | `Deploy` of what cannot be run, or does not come up in time | `LeaseDecline` |
 //! | granted | `Prepare` with a module that is refused; nothing prepared in time | `LeaseDecline` |
 //! | live | `LeaseUpdating`: work under way takes no new manifest here | `LeaseDecline` |
 //! | live, served | each heartbeat period | covered by the heartbeat |
-//! | live, served | this process restarts | live; served again when what was prepared is still in store, else at the next `Prepare` |
-//! | any open | `LeaseClosed` | closed: runs are killed, module, data and inputs let go |
+//! | live, served | this process restarts | of services: live, served, their containers never stopped |
+//! | live, served | this process restarts | of a job: live; served again when what was prepared is still in store, else at the next `Prepare` |
+//! | any open | `LeaseClosed` | closed: runs are killed, module, data and inputs let go; containers stopped, nothing left of them |
 //! | closed | `LeaseSettled` | forgotten: outputs let go |
 //!
 //! # What a tenant can rely on
@@ -51,6 +54,7 @@ mod prepare;
 mod register;
 mod run;
 mod service;
+mod services;
 mod shared;
 #[cfg(test)]
 mod testing;
@@ -64,3 +68,4 @@ pub use config::{
 };
 pub use error::AgentError;
 pub use journal::JournalError;
+pub use services::{CONTAINERS, ServicesConfig};

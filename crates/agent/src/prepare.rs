@@ -107,7 +107,7 @@ impl Shared {
     }
 
     /// Tells the ledger that the lease is served, unless it knows.
-    async fn report_ready(&self, slot: &Slot) -> Result<(), Denial> {
+    pub(crate) async fn report_ready(&self, slot: &Slot) -> Result<(), Denial> {
         if slot.phase() != Phase::Granted {
             return if slot.phase() == Phase::Live { Ok(()) } else { Err(Denial::Over) };
         }

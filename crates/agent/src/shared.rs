@@ -5,6 +5,7 @@ use crate::{
     denial::Denial,
     journal::{Journal, JournalError, Released},
     lease::{Leases, Slot},
+    services::Services,
 };
 use muster_api::Wallet;
 use muster_fabric::Fabric;
@@ -26,6 +27,8 @@ pub(crate) struct Shared {
     pub(crate) fabric: Fabric,
     /// `None` when the provider has ended.
     journal: Mutex<Option<Arc<Journal>>>,
+    /// `None` where no containers are run, and when the provider has ended.
+    services: Mutex<Option<Arc<Services>>>,
     pub(crate) leases: Leases,
     pub(crate) compiler: Compiler,
     /// Tasks that run at once.
@@ -47,6 +50,7 @@ pub(crate) struct Parts {
     pub(crate) wallet: Wallet,
     pub(crate) fabric: Fabric,
     pub(crate) journal: Journal,
+    pub(crate) services: Option<Services>,
     pub(crate) compiler: Compiler,
     pub(crate) workers: usize,
     pub(crate) fault: Option<SimulatedFault>,
@@ -59,6 +63,7 @@ impl Shared {
             wallet: parts.wallet,
             fabric: parts.fabric,
             journal: Mutex::new(Some(Arc::new(parts.journal))),
+            services: Mutex::new(parts.services.map(Arc::new)),
             leases: Leases::default(),
             compiler: parts.compiler,
             workers: Arc::new(Semaphore::new(parts.workers)),
@@ -101,6 +106,11 @@ impl Shared {
         }
     }
 
+    /// What runs containers.
+    pub(crate) fn services(&self) -> Option<Arc<Services>> {
+        self.services.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Ends everything that runs and closes what was opened.
     pub(crate) async fn end(&self) {
         self.stopping.cancel();
@@ -109,6 +119,10 @@ impl Shared {
         self.tracker.close();
         self.tracker.wait().await;
         self.journal.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let services = self.services.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(services) = services {
+            services.end().await;
+        }
     }
 
     /// The slot of a lease, from the ledger where no event told of it yet.

@@ -5,6 +5,7 @@
 //!   from them), under `/v1`.
 //! - [`Client`]: the typed client. [`Wallet`]: a client with a key, which signs and sends.
 //! - [`provider`]: the messages of the protocol [`provider::ALPN`] (borsh over the fabric).
+//! - [`service`]: those of [`service::ALPN`], for services in containers.
 //! - [`receipt`]: the record of a finished job.
 //!
 //! Ledger records travel as the ledger defines them; there is no second vocabulary.
@@ -13,6 +14,7 @@ mod bounded;
 mod client;
 pub mod provider;
 pub mod receipt;
+pub mod service;
 pub mod views;
 mod wallet;
 

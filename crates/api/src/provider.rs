@@ -43,6 +43,10 @@ pub mod refusal {
     pub const LEDGER: u16 = 10;
     /// The provider is stopping: go elsewhere.
     pub const STOPPING: u16 = 11;
+    /// The provider runs no containers: order from one with the attribute `containers`.
+    pub const NO_CONTAINERS: u16 = 12;
+    /// There is no such service, port or running container under the lease.
+    pub const NO_SERVICE: u16 = 13;
 }
 
 /// A request to a provider.

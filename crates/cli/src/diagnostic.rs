@@ -41,7 +41,7 @@ pub(crate) fn render(file: &str, text: &str, severity: Severity, defect: &Defect
 }
 
 /// Text without anything that would move a terminal's cursor or hide what stands there.
-fn clean(text: &str) -> String {
+pub(crate) fn clean(text: &str) -> String {
     let hidden = |letter: char| {
         letter.is_control()
             || matches!(u32::from(letter), 0x200B..=0x200F | 0x2028..=0x202E | 0x2060..=0x206F | 0xFEFF)

@@ -47,6 +47,24 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
+/// Another program's exit status, which this one ends with, saying nothing.
+#[derive(Debug)]
+pub(crate) struct Status(pub(crate) u8);
+
+impl Status {
+    pub(crate) fn error(status: u8) -> anyhow::Error {
+        anyhow::Error::new(Self(status))
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "it ended with status {}", self.0)
+    }
+}
+
+impl std::error::Error for Status {}
+
 /// The exit status and hint of any error, found along its chain.
 pub(crate) fn classify(error: &anyhow::Error) -> (Exit, Option<String>) {
     for cause in error.chain() {

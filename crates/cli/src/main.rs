@@ -11,6 +11,7 @@ mod printer;
 
 use clap::Parser;
 use command::Cli;
+use error::Status;
 use std::process::ExitCode;
 use tikv_jemallocator::Jemalloc;
 
@@ -23,12 +24,17 @@ static ALLOCATOR: Jemalloc = Jemalloc;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let printer = printer::Printer::new(cli.global.json);
-    // The compiler's child limits its own memory: it must not start threads first.
-    if let command::Command::SandboxCompile(compile) = cli.command {
-        return match compile.run() {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => printer.fail(&error),
-        };
+    // The compiler's child limits its own memory, and a container's shim stays small: they must not
+    // start threads first.
+    match cli.command {
+        command::Command::SandboxCompile(compile) => {
+            return match compile.run() {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => printer.fail(&error),
+            };
+        }
+        command::Command::ContainerShim(shim) => return shim.run(),
+        _ => {}
     }
     start_logging();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -41,7 +47,10 @@ fn main() -> ExitCode {
     runtime.shutdown_timeout(std::time::Duration::from_secs(5));
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => printer.fail(&error),
+        Err(error) => match error.downcast_ref::<Status>() {
+            Some(status) => ExitCode::from(status.0),
+            None => printer.fail(&error),
+        },
     }
 }
 

@@ -6,9 +6,15 @@ use muster_types::Hash;
 use std::{
     fs::{self, File},
     io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU64, Ordering},
 };
+
+/// The permissions of results and receipts, before the umask.
+const SHARED: u32 = 0o666;
+/// Those of secrets.
+const PRIVATE: u32 = 0o600;
 
 static NEXT_TEMPORARY: AtomicU64 = AtomicU64::new(0);
 
@@ -18,13 +24,21 @@ pub(crate) fn write_atomic<'a>(
     path: &Path,
     parts: impl IntoIterator<Item = io::Result<std::borrow::Cow<'a, [u8]>>>,
 ) -> Result<(), JobError> {
+    write_with_mode(path, parts, SHARED)
+}
+
+fn write_with_mode<'a>(
+    path: &Path,
+    parts: impl IntoIterator<Item = io::Result<std::borrow::Cow<'a, [u8]>>>,
+    mode: u32,
+) -> Result<(), JobError> {
     let failed = |source| JobError::File { path: path.to_owned(), action: "written", source };
     let dir = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(dir).map_err(failed)?;
     let number = NEXT_TEMPORARY.fetch_add(1, Ordering::Relaxed);
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = dir.join(format!(".{name}.{}.{number}", std::process::id()));
-    let written = write_parts(&temporary, parts).and_then(|()| fs::rename(&temporary, path));
+    let written = write_parts(&temporary, parts, mode).and_then(|()| fs::rename(&temporary, path));
     if written.is_err() {
         // The write failed already; what is left of it is only litter.
         drop(fs::remove_file(&temporary));
@@ -33,11 +47,18 @@ pub(crate) fn write_atomic<'a>(
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed)
 }
 
+/// Writes `content` like [`write_atomic`], for its owner's eyes alone.
+pub(crate) fn write_private(path: &Path, content: &[u8]) -> Result<(), JobError> {
+    write_with_mode(path, [Ok(content.into())], PRIVATE)
+}
+
 fn write_parts<'a>(
     path: &Path,
     parts: impl IntoIterator<Item = io::Result<std::borrow::Cow<'a, [u8]>>>,
+    mode: u32,
 ) -> io::Result<()> {
-    let mut file = io::BufWriter::new(File::create(path)?);
+    let file = File::options().write(true).create_new(true).mode(mode).open(path)?;
+    let mut file = io::BufWriter::new(file);
     for part in parts {
         file.write_all(&part?)?;
     }

@@ -89,6 +89,31 @@ impl Ledger {
         Err(JobError::Stopped)
     }
 
+    /// Sees to it that a step that was signed before is done, or never will be. Returns its
+    /// transaction where it is done.
+    pub(crate) async fn finish(
+        &self,
+        step: &str,
+        until: Instant,
+    ) -> Result<Option<TxId>, JobError> {
+        let name = step.to_owned();
+        let Some(tx) = self.journal(move |journal| journal.tx(&name)).await? else {
+            return Ok(None);
+        };
+        let id = tx.id();
+        if patient(until, || is_done(self.client(), &tx)).await? {
+            return Ok(Some(id));
+        }
+        match self.send(&tx, until).await {
+            Ok(()) => Ok(Some(id)),
+            Err(ClientError::Refused(_)) => {
+                let done = patient(until, || is_done(self.client(), &tx)).await?;
+                Ok(done.then_some(id))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
     async fn sign(&self, step: &Step, action: &Action, until: Instant) -> Result<Tx, JobError> {
         let mut pause = FIRST_PAUSE;
         let tx = loop {

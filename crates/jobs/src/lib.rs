@@ -32,6 +32,7 @@ mod plan;
 mod progress;
 mod receipt;
 mod schedule;
+pub mod services;
 mod settle;
 mod shared;
 mod watch;

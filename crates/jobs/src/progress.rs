@@ -1,6 +1,6 @@
 //! What a job's run tells while it goes on, and what it says at its end.
 
-use muster_api::views::Explanation;
+use muster_api::views::{Escrow, Explanation};
 use muster_ledger::{job::JobKind, market::CloseReason};
 use muster_types::{AccountId, Amount, EscrowId, JobId, LeaseId, Millis, Rate};
 use serde::{Deserialize, Serialize};
@@ -136,6 +136,13 @@ pub struct EscrowTotals {
     pub compensated: Amount,
     /// Taken for what its orders waited and looked at.
     pub fees: Amount,
+}
+
+impl EscrowTotals {
+    pub(crate) const fn of(escrow: &Escrow) -> Self {
+        let Escrow { deposited, paid, refunded, compensated, fees, .. } = *escrow;
+        Self { deposited, paid, refunded, compensated, fees }
+    }
 }
 
 /// One lease of a finished job.

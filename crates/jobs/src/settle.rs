@@ -34,8 +34,7 @@ pub(crate) struct Settled {
 
 impl Settled {
     pub(crate) fn totals(&self) -> EscrowTotals {
-        let Escrow { deposited, paid, refunded, compensated, fees, .. } = self.escrow.record;
-        EscrowTotals { deposited, paid, refunded, compensated, fees }
+        EscrowTotals::of(&self.escrow.record)
     }
 }
 

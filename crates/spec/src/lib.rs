@@ -43,6 +43,7 @@ pub use input::{Input, SplitError};
 pub use job::{MAX_JOB_BYTES, field_of, parse};
 pub use notes::Checked;
 pub use sdl::parse_sdl;
+pub use value::parse_duration;
 pub use workload::{
     BATCH_RESULT, CHAIN_RESULT, Chain, Constraints, Kind, Price, Run, TaskLimits, Verify, Workload,
 };

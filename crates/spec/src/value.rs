@@ -186,6 +186,16 @@ pub(crate) fn duration(value: &DeValue<'_>) -> Reading<Millis> {
         return refuse(format!("{} has no unit", echo(&integer.to_string())), FIX);
     }
     let text = text_like(value, "30s")?;
+    match parse_duration(text) {
+        Some(length) => Ok(length),
+        None => refuse(format!("{} is not a length of time", echo(text)), FIX),
+    }
+}
+
+/// A length of time: numbers with the units `ms`, `s`, `m`, `h` and `d`, added up, as in `1h30m`;
+/// `None` where it is none, is zero, or is beyond all times.
+#[must_use]
+pub fn parse_duration(text: &str) -> Option<Millis> {
     let units: &[(&str, u128)] =
         &[("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
     let mut rest = text.trim();
@@ -199,10 +209,7 @@ pub(crate) fn duration(value: &DeValue<'_>) -> Reading<Millis> {
         total = total.zip(part).and_then(|(total, part)| total.checked_add(part));
         rest = rest[unit..].trim_start();
     }
-    match total.and_then(|total| u64::try_from(total).ok()) {
-        Some(ms) if ms > 0 => Ok(Millis(ms)),
-        _ => refuse(format!("{} is not a length of time", echo(text)), FIX),
-    }
+    total.and_then(|total| u64::try_from(total).ok()).filter(|ms| *ms > 0).map(Millis)
 }
 
 /// A per cent with at most two decimals, more than zero and at most `most_percent`, in hundredths.

@@ -75,6 +75,7 @@ pub(crate) fn config(node: &Node, dir: &Path, fault: Option<SimulatedFault>) -> 
             args: Vec::new(),
         },
         workers: 2,
+        services: None,
         simulated_fault: fault,
     }
 }

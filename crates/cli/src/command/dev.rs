@@ -1,6 +1,6 @@
 //! `muster dev`: a whole network in this process.
 
-use super::{data_dir, interrupted};
+use super::{containers::ContainerArgs, data_dir, interrupted};
 use crate::{
     keyfile,
     network::{self, Home, ProviderPlan},
@@ -32,6 +32,8 @@ pub(crate) struct Dev {
     /// Where the API listens.
     #[arg(long, default_value = "127.0.0.1:8642")]
     listen: SocketAddr,
+    #[command(flatten)]
+    containers: ContainerArgs,
 }
 
 #[derive(Serialize)]
@@ -59,7 +61,7 @@ impl Dev {
         };
         let home = Home::open_or_create(&dir, self.providers, Params::default())?;
         let node = home.start_node(self.listen).await?;
-        let result = serve(&home, &node, printer, &dir).await;
+        let result = serve(&home, &node, printer, &dir, &self.containers).await;
         printer.note("stopping");
         node.stop().await?;
         result
@@ -71,6 +73,7 @@ async fn serve(
     node: &muster_node::Node,
     printer: &Printer,
     dir: &std::path::Path,
+    containers: &ContainerArgs,
 ) -> anyhow::Result<()> {
     let client = muster_api::Client::new(&node.url())?;
     let mut agents = Vec::new();
@@ -81,6 +84,7 @@ async fn serve(
         let account = key.account();
         let dir = home.provider_dir(index);
         let mut config = network::agent_config(dir, key, node.url())?;
+        config.services = containers.config(&account, index)?;
         config.name = plan.name.to_owned();
         config.region = plan.region.to_owned();
         config.bond = BOND;

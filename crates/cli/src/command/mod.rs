@@ -1,11 +1,19 @@
 //! The subcommands: one file each, all with the same shape: arguments, then `run`.
 
 mod bench;
+mod close;
 mod completions;
 mod concentration;
+mod container_shim;
+mod containers;
 mod demo;
+mod deploy;
+mod deployment;
 mod dev;
+mod exec;
+mod forward;
 mod genesis;
+mod logs;
 mod node;
 mod provider;
 mod ps;
@@ -141,7 +149,17 @@ pub(crate) enum Command {
     Run(run::Run),
     /// Check files of services in containers, or make one of a docker-compose file.
     Sdl(sdl::Sdl),
-    /// List your jobs and leases.
+    /// Run services in containers: order, lease, deliver, wait until they serve.
+    Deploy(deploy::Deploy),
+    /// Show what services print.
+    Logs(logs::Logs),
+    /// Run a command in a running container; its exit status is the command's.
+    Exec(exec::Exec),
+    /// Reach a TCP port of a service from this machine; the provider needs no open port for it.
+    Forward(forward::Forward),
+    /// End a deployment: its leases are closed, and what is left of its money comes back.
+    Close(close::Close),
+    /// List your jobs, deployments and leases.
     Ps(ps::Ps),
     /// Make keys, look at balances, send money.
     Wallet(wallet::Wallet),
@@ -172,6 +190,9 @@ pub(crate) enum Command {
     /// Compile a WASM module read from stdin, under limits (for internal use).
     #[command(hide = true)]
     SandboxCompile(sandbox_compile::SandboxCompile),
+    /// Watch over a container (for internal use).
+    #[command(hide = true)]
+    ContainerShim(container_shim::ContainerShim),
 }
 
 impl Command {
@@ -189,6 +210,11 @@ impl Command {
             Self::Quote(command) => command.run(global, printer).await,
             Self::Run(command) => command.run(global, printer).await,
             Self::Sdl(command) => command.run(printer),
+            Self::Deploy(command) => command.run(global, printer).await,
+            Self::Logs(command) => command.run(global, printer).await,
+            Self::Exec(command) => command.run(global, printer).await,
+            Self::Forward(command) => command.run(global, printer).await,
+            Self::Close(command) => command.run(global, printer).await,
             Self::Ps(command) => command.run(global, printer).await,
             Self::Wallet(command) => command.run(global, printer).await,
             Self::Stake(command) => command.run(global, printer).await,
@@ -204,6 +230,8 @@ impl Command {
             Self::Completions(command) => command.run(printer),
             Self::Reference(command) => command.run(printer),
             Self::SandboxCompile(command) => command.run(),
+            // `main` runs it before there are threads.
+            Self::ContainerShim(_) => Ok(()),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! `muster provider`: offer this machine.
 
-use super::Global;
+use super::{Global, containers::ContainerArgs};
 use crate::{
     keyfile, network,
     printer::{Printer, facts},
@@ -29,7 +29,8 @@ enum ProviderCommand {
 /// Register, offer a host, and serve leases until interrupted.
 #[derive(Args)]
 #[command(after_help = "Example:\n  muster provider run --name attic --region eu-central \\\n    \
-    --cpu 4 --memory-gib 8 --cpu-price 0.018 --bond 20")]
+    --cpu 4 --memory-gib 8 --cpu-price 0.018 --bond 20\n  \
+    sudo muster provider run --containers --container-egress open")]
 struct Run {
     /// Where the provider keeps its journal [default: ~/.local/share/muster/provider].
     #[arg(long)]
@@ -67,6 +68,8 @@ struct Run {
     /// Where the fabric endpoint listens (UDP).
     #[arg(long, default_value = "127.0.0.1:0")]
     listen: SocketAddr,
+    #[command(flatten)]
+    containers: ContainerArgs,
     /// Simulate a liar, for demonstrations: spoil every N-th task's output before signing it.
     #[arg(long, hide = true, value_name = "N")]
     simulate_wrong_output_every: Option<u32>,
@@ -104,12 +107,14 @@ impl Run {
             None => super::data_dir()?.join("provider"),
         };
         let host = self.host();
+        let services = self.containers.config(&key.account(), 0)?;
         let mut config = network::agent_config(dir, key, global.node.clone())?;
         config.name = self.name;
         config.region = self.region;
         config.bind = self.listen;
         config.bond = self.bond;
         config.hosts = vec![host];
+        config.services = services;
         config.simulated_fault =
             self.simulate_wrong_output_every.map(|every| SimulatedFault::WrongOutput { every });
         let agent = Agent::start(config).await?;

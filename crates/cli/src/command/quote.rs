@@ -7,7 +7,7 @@ use crate::{
     printer::{Printer, facts, table},
 };
 use clap::Args;
-use muster_market::Explanation;
+use muster_market::{Constraint, Explanation};
 use muster_spec::Workload;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -100,16 +100,24 @@ fn render(report: &QuoteReport) -> String {
         ("beacon", format!("{}, round {}", report.beacon, report.beacon_round)),
     ]);
     if !explanation.excluded.is_empty() {
-        let rows = explanation.excluded.iter().map(|exclusion| {
-            [
-                muster_spec::field_of(&exclusion.constraint),
-                exclusion.alone.to_string(),
-                exclusion.total.to_string(),
-                exclusion.hint(),
-            ]
-        });
         text.push('\n');
-        text.push_str(&table(["EXCLUDED BY", "ALONE", "IN ALL", "TO LET THEM IN"], rows));
+        text.push_str(&exclusions(explanation, muster_spec::field_of));
     }
     text
+}
+
+/// What keeps hosts out, most important first, with each constraint's name by `field`.
+pub(crate) fn exclusions(
+    explanation: &Explanation,
+    field: impl Fn(&Constraint) -> String,
+) -> String {
+    let rows = explanation.excluded.iter().map(|exclusion| {
+        [
+            field(&exclusion.constraint),
+            exclusion.alone.to_string(),
+            exclusion.total.to_string(),
+            exclusion.hint(),
+        ]
+    });
+    table(["EXCLUDED BY", "ALONE", "IN ALL", "TO LET THEM IN"], rows)
 }

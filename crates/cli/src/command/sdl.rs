@@ -46,12 +46,52 @@ struct Check {
     /// The SDL files; `-` reads standard input.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
+    #[command(flatten)]
+    rates: Rates,
+}
+
+/// What tokens are worth.
+#[derive(Args)]
+pub(crate) struct Rates {
     /// What one AKT (a million uakt) is worth in usd: converts prices in uakt.
     #[arg(long, env = "MUSTER_UAKT_USD", value_name = "RATE")]
     uakt_usd: Option<Amount>,
     /// What one ACT (a million uact) is worth in usd [default: 1, its peg].
     #[arg(long, env = "MUSTER_UACT_USD", value_name = "RATE")]
     uact_usd: Option<Amount>,
+}
+
+impl Rates {
+    pub(crate) fn exchange(&self) -> Exchange {
+        Exchange { akt_usd: self.uakt_usd, act_usd: self.uact_usd, ..Exchange::default() }
+    }
+}
+
+/// Reads a file of services; says all that is wrong with it, and what might be.
+pub(crate) fn read_deployment(
+    file: &Path,
+    exchange: &Exchange,
+    printer: &Printer,
+) -> anyhow::Result<Deployment> {
+    let (bytes, checked) = parse(file, exchange);
+    let shown = show(&file.display().to_string(), &bytes, &checked);
+    if !shown.is_empty() {
+        printer.note(shown.trim_end());
+    }
+    checked.result.map_err(|_| {
+        let message = format!("{} is refused", file.display());
+        Failure::error(Exit::BadInput, message, "correct what is named above")
+    })
+}
+
+fn parse(file: &Path, exchange: &Exchange) -> (Vec<u8>, Checked<Deployment>) {
+    match read(file) {
+        Ok(bytes) => {
+            let checked = parse_sdl(&bytes, exchange);
+            (bytes, checked)
+        }
+        Err(error) => (Vec::new(), Checked { result: Err(vec![error]), warnings: Vec::new() }),
+    }
 }
 
 #[derive(Args)]
@@ -123,8 +163,7 @@ impl Sdl {
 
 impl Check {
     fn run(self, printer: &Printer) -> anyhow::Result<()> {
-        let exchange =
-            Exchange { akt_usd: self.uakt_usd, act_usd: self.uact_usd, ..Exchange::default() };
+        let exchange = self.rates.exchange();
         let files: Vec<FileReport> = self.files.iter().map(|file| check(file, &exchange)).collect();
         let refused = files.iter().filter(|file| !file.ok).count();
         let report = Report { ok: refused == 0, files };
@@ -179,13 +218,7 @@ impl FromCompose {
 
 fn check(file: &Path, exchange: &Exchange) -> FileReport {
     let name = file.display().to_string();
-    let (bytes, checked) = match read(file) {
-        Ok(bytes) => {
-            let checked = parse_sdl(&bytes, exchange);
-            (bytes, checked)
-        }
-        Err(error) => (Vec::new(), Checked { result: Err(vec![error]), warnings: Vec::new() }),
-    };
+    let (bytes, checked) = parse(file, exchange);
     let mut shown = show(&name, &bytes, &checked);
     let warnings = checked.warnings.len();
     let (summary, errors) = match checked.result {

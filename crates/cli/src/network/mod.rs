@@ -56,6 +56,7 @@ pub(crate) fn agent_config(
         heartbeat_ms: muster_agent::DEFAULT_HEARTBEAT_MS,
         compiler: compiler_child()?,
         workers: std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        services: None,
         simulated_fault: None,
     })
 }

@@ -12,5 +12,8 @@ mod listeners;
 mod namespaces;
 mod netns;
 mod receipts;
+#[path = "../../../agent/tests/services/registry.rs"]
+mod registry;
 mod sdl;
+mod services;
 mod validators;

@@ -5,6 +5,7 @@
 mod node;
 mod program;
 mod provider;
+mod services;
 
 use crate::{
     node::{Node, validator},

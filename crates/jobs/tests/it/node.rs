@@ -322,11 +322,15 @@ async fn dispute(State(chain): App, Path(id): Path<String>) -> Response {
 
 async fn leases(State(chain): App, Query(query): Query<BTreeMap<String, String>>) -> Response {
     let state = &chain.inner.lock().unwrap().state;
-    let list = match (query.get("job"), query.get("provider")) {
-        (Some(job), _) => view::leases_of_job(state, &job.parse().unwrap()),
-        (_, Some(provider)) => view::leases_of_provider(state, &provider.parse().unwrap()),
+    let by = ["job", "provider", "tenant"].map(|by| query.get(by));
+    let mut list = match by {
+        [Some(job), ..] => view::leases_of_job(state, &job.parse().unwrap()),
+        [_, Some(provider), _] => view::leases_of_provider(state, &provider.parse().unwrap()),
+        [.., Some(tenant)] => view::leases_of_tenant(state, &tenant.parse().unwrap()),
         _ => Vec::new(),
     };
+    let open_only = query.get("open").is_some_and(|open| open == "true");
+    list.retain(|(_, lease)| !open_only || lease.status.is_open());
     let list: Vec<_> = list.into_iter().map(|(id, record)| Named { id, record }).collect();
     Json(list).into_response()
 }

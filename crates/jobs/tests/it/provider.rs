@@ -6,6 +6,7 @@ use futures::StreamExt;
 use muster_api::{
     Wallet,
     provider::{ALPN, Failure, Prepare, Request, Response, Run, TaskLimits},
+    service,
 };
 use muster_fabric::{Fabric, PeerAddr, Refusal, RefusalCode, Service};
 use muster_ledger::{
@@ -39,6 +40,10 @@ pub(crate) enum Fault {
     Dies(u64),
     /// Fails this task, as every machine would.
     Traps(u64),
+    /// Cannot get past this step with services.
+    Stuck(&'static str),
+    /// Declines every lease of services.
+    Declines,
 }
 
 /// The toy provider; stops when it is dropped.
@@ -57,6 +62,8 @@ struct Inner {
     claims: Mutex<BTreeMap<(LeaseId, u64), Claim>>,
     /// How often each task was run.
     ran: Mutex<BTreeMap<u64, u32>>,
+    /// Where each lease of services stands.
+    deployed: Mutex<BTreeMap<LeaseId, (service::Deploy, service::Step)>>,
 }
 
 impl Drop for Provider {
@@ -76,13 +83,22 @@ impl Provider {
         let fabric = Fabric::bind(muster_fabric::Config::new(key.clone())).await.unwrap();
         let wallet = Wallet::new(node.client(), key.clone()).await.unwrap();
         let sockets = fabric.local_addr().sockets().iter().map(ToString::to_string).collect();
-        let profile =
-            ProviderProfile { name: format!("p{number}"), sockets, ..ProviderProfile::default() };
+        let profile = ProviderProfile {
+            name: format!("p{number}"),
+            sockets,
+            attributes: BTreeMap::from([("containers".to_owned(), "true".to_owned())]),
+            ..ProviderProfile::default()
+        };
         wallet.act(Action::ProviderSet { profile }).await.unwrap();
         wallet.act(Action::BondAdd { amount: Amount::from_units(500) }).await.unwrap();
         let price = Rate::per_hour(Amount::from_nanos(u128::from(number) * 1_000_000_000));
         let spec = HostSpec {
-            capacity: Resources { cpu_milli: 8_000, memory_bytes: 8 << 30, ..Resources::default() },
+            capacity: Resources {
+                cpu_milli: 8_000,
+                memory_bytes: 8 << 30,
+                disk_bytes: 8 << 30,
+                ..Resources::default()
+            },
             prices: Prices { cpu: price, ..Prices::default() },
             offered_until: Millis(u64::MAX / 2),
             verifies: Verifies::ALL.into(),
@@ -98,10 +114,26 @@ impl Provider {
             prepared: Mutex::default(),
             claims: Mutex::default(),
             ran: Mutex::default(),
+            deployed: Mutex::default(),
         });
         fabric.serve(ALPN, Served(Arc::clone(&inner))).unwrap();
+        fabric.serve(service::ALPN, ServicesDesk(Arc::clone(&inner))).unwrap();
         tokio::spawn(heartbeats(node.clone(), key.account(), Arc::clone(&inner)));
         Self { account: key.account(), inner }
+    }
+
+    /// What was deployed here, and the service's names.
+    pub(crate) fn deployed(&self) -> Vec<(LeaseId, Vec<String>)> {
+        let deployed = self.inner.deployed.lock().unwrap();
+        let names = |deploy: &service::Deploy| {
+            deploy.manifest.services.iter().map(|one| one.name.clone()).collect()
+        };
+        deployed.iter().map(|(lease, (deploy, _))| (*lease, names(deploy))).collect()
+    }
+
+    /// Walks away from a lease.
+    pub(crate) async fn exit(&self, lease: LeaseId) {
+        self.inner.wallet.act(Action::LeaseClose { lease }).await.unwrap();
     }
 
     /// How often each task was run here.
@@ -274,5 +306,57 @@ impl Inner {
             done.map_err(|error| refuse(&error.to_string()))?;
         }
         Ok(Response::Committed { root, count })
+    }
+}
+
+/// Services that need no containers.
+struct ServicesDesk(Arc<Inner>);
+
+impl Service for ServicesDesk {
+    async fn call(&self, peer: AccountId, request: Bytes) -> Result<Bytes, Refusal> {
+        let inner = &self.0;
+        let response = match codec::decode(&request, 1 << 20).unwrap() {
+            service::Request::Deploy(deploy) => {
+                inner.deploy(peer, *deploy).await?;
+                service::Response::Taken
+            }
+            service::Request::Status { lease } => {
+                if inner.fault == Fault::Declines {
+                    drop(inner.wallet.act(Action::LeaseDecline { lease }).await);
+                }
+                let deployed = inner.deployed.lock().unwrap();
+                let step = deployed.get(&lease).map(|(_, step)| step.clone());
+                let step = step.unwrap_or(service::Step::Waiting);
+                service::Response::Status(service::Status { step, containers: Vec::new() })
+            }
+        };
+        Ok(codec::encode(&response).into())
+    }
+}
+
+impl Inner {
+    async fn deploy(&self, peer: AccountId, deploy: service::Deploy) -> Result<(), Refusal> {
+        let lease = deploy.lease;
+        let client = self.wallet.client();
+        let record = client.lease(&lease).await.unwrap().unwrap().record;
+        let order = client.order(&record.order).await.unwrap().unwrap().record;
+        assert_eq!((record.tenant, record.host.provider), (peer, self.wallet.account()));
+        assert_eq!(order.manifest, service::commitment(&deploy.manifest, &deploy.salt));
+        let services = &deploy.manifest.services;
+        assert!(services.iter().any(|service| service.unit == deploy.unit));
+        if self.deployed.lock().unwrap().contains_key(&lease) {
+            return Ok(());
+        }
+        let (action, step) = match self.fault {
+            Fault::Stuck(step) => {
+                let (step, reason) = (step.to_owned(), "as it was told to".to_owned());
+                (Action::LeaseDecline { lease }, service::Step::Failed { step, reason })
+            }
+            _ => (Action::LeaseReady { lease }, service::Step::Running),
+        };
+        let done = self.wallet.act(action).await;
+        done.map_err(|error| refuse(&error.to_string()))?;
+        self.deployed.lock().unwrap().insert(lease, (deploy, step));
+        Ok(())
     }
 }

@@ -43,6 +43,7 @@ mod error;
 mod exec;
 mod life;
 mod log;
+mod names;
 mod net;
 mod seccomp;
 mod shim;

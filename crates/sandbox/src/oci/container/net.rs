@@ -205,7 +205,8 @@ impl Network {
         format!("inet muster_{}", self.tag)
     }
 
-    /// The whole table. What the host itself sends to a container passes no chain of ours.
+    /// The whole table. What the host itself sends to a container is let through; what it sends to
+    /// an address of the pool that no container has (any more) must not leave by another route.
     fn rules(&self, members: &[Member]) -> String {
         let (table, ours, pool) =
             (self.table(), format!("\"{}*\"", self.prefix()), self.config.pool);
@@ -272,6 +273,9 @@ impl Network {
              chain forward {{ type filter hook forward priority -10; policy accept;\n  \
              iifname {ours} jump out\n  \
              oifname {ours} ct state established,related accept\n  oifname {ours} drop\n }}\n \
+             chain output {{ type filter hook output priority -10; policy accept;\n  \
+             oifname {ours} accept\n  oifname lo accept\n  \
+             ip daddr {pool} reject with icmp host-unreachable\n }}\n \
              chain source {{ type nat hook postrouting priority srcnat; policy accept;\n  \
              ip saddr {pool} iifname {ours} oifname != {ours} masquerade\n }}\n}}\n"
         )

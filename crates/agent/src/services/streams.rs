@@ -1,0 +1,116 @@
+//! Streams of a tenant: logs, connections and commands, each to a container of its own lease.
+
+use super::{Services, deployment::Deployment, exec, logs::Lines};
+use crate::denial::{Denial, chain};
+use borsh::BorshSerialize;
+use bytes::Bytes;
+use muster_api::service::{MAX_FRAME_BYTES, Open};
+use muster_fabric::{Accepted, Channel};
+use muster_sandbox::oci::container::ExecSpec;
+use muster_types::codec;
+use std::{io, sync::Arc};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+
+/// Accepts what may be opened. Whoever asks is the tenant.
+pub(super) async fn open(
+    services: Arc<Services>,
+    deployment: Arc<Deployment>,
+    open: Open,
+) -> Result<Accepted, Denial> {
+    let (Open::Logs { service, .. } | Open::Forward { service, .. } | Open::Exec { service, .. }) =
+        &open;
+    let found = deployment.replica(service).map(|(index, _)| index);
+    let index = found.ok_or_else(|| {
+        let short: String = service.chars().take(63).collect();
+        Denial::NoService(format!("the lease has no service {short:?}: check its name"))
+    })?;
+    match open {
+        Open::Logs { since_ms, tail, follow, .. } => {
+            Ok(Accepted::new(Bytes::new(), move |channel| {
+                logs(services, deployment, index, since_ms, tail, follow, channel)
+            }))
+        }
+        Open::Forward { port, service, .. } => {
+            let id = deployment.replicas[index].plan.id.clone();
+            let server = services.connect(&id, port).await.map_err(|error| {
+                Denial::NoService(format!("port {port} of {service} takes no connection: {error}"))
+            })?;
+            let ended = deployment.ended.clone();
+            Ok(Accepted::new(Bytes::new(), move |mut channel| async move {
+                let mut server = server;
+                let copy = tokio::io::copy_bidirectional(&mut channel, &mut server);
+                let _ = ended.run_until_cancelled(copy).await;
+            }))
+        }
+        Open::Exec { args, terminal, service, .. } => {
+            let id = &deployment.replicas[index].plan.id;
+            let spec = ExecSpec { args, terminal, ..ExecSpec::default() };
+            let started = async { services.containers.get(id)?.exec(&spec).await };
+            let exec = started.await.map_err(|error| {
+                Denial::NoService(format!("no command runs in {service}: {}", chain(&error)))
+            })?;
+            Ok(Accepted::new(Bytes::new(), move |channel| exec::run(exec, channel)))
+        }
+    }
+}
+
+async fn logs(
+    services: Arc<Services>,
+    deployment: Arc<Deployment>,
+    index: usize,
+    since_ms: Option<u64>,
+    tail: Option<u32>,
+    follow: bool,
+    channel: Channel,
+) {
+    let Some(replica) = deployment.replicas.get(index) else { return };
+    let (mut recv, mut send) = tokio::io::split(channel);
+    let copy = async {
+        let mut lines = Lines::open(&services, replica, since_ms, tail, follow).await;
+        while let Some(line) = lines.next().await {
+            write_frame(&mut send, &line).await?;
+        }
+        send.shutdown().await
+    };
+    let mut byte = [0];
+    tokio::select! {
+        _ = copy => {}
+        // Whoever follows and says no more still listens; an error is somebody gone.
+        () = async {
+            if recv.read(&mut byte).await.is_ok() {
+                std::future::pending::<()>().await;
+            }
+        } => {}
+        () = deployment.ended.cancelled() => {}
+    }
+    let _ = send.shutdown().await;
+}
+
+/// Reads the next frame; `None` at the end.
+pub(super) async fn read_frame<T: borsh::BorshDeserialize>(
+    from: &mut (impl AsyncRead + Unpin),
+) -> io::Result<Option<T>> {
+    let mut head = [0; 4];
+    if from.read(&mut head[..1]).await? == 0 {
+        return Ok(None);
+    }
+    from.read_exact(&mut head[1..]).await?;
+    let invalid = |reason: String| io::Error::new(io::ErrorKind::InvalidData, reason);
+    let length = usize::try_from(u32::from_be_bytes(head)).unwrap_or(usize::MAX);
+    if length > MAX_FRAME_BYTES {
+        return Err(invalid(format!("a frame of {length} bytes, at most {MAX_FRAME_BYTES}")));
+    }
+    let mut body = vec![0; length];
+    from.read_exact(&mut body).await?;
+    let frame = codec::decode(&body, MAX_FRAME_BYTES);
+    frame.map(Some).map_err(|error| invalid(error.to_string()))
+}
+
+pub(super) async fn write_frame(
+    to: &mut (impl AsyncWrite + Unpin),
+    frame: &impl BorshSerialize,
+) -> io::Result<()> {
+    let body = codec::encode(frame);
+    let length = u32::try_from(body.len()).unwrap_or(u32::MAX);
+    to.write_all(&[&length.to_be_bytes()[..], &body].concat()).await
+}
