@@ -1,14 +1,13 @@
 //! Incoming connections: who is let in, and how many.
 
 use crate::{
-    Gate, Limits, blobs, hello,
+    Gate, Limits, blobs,
+    bound::Bound,
+    hello,
     rpc::{self, DynService},
     stream::{self, DynStreamService},
 };
-use iroh::{
-    Endpoint,
-    endpoint::{Connection, Incoming},
-};
+use iroh::endpoint::{Connection, Incoming};
 use muster_types::{AccountId, Hash};
 use std::{
     collections::BTreeMap,
@@ -27,7 +26,7 @@ pub(crate) enum Protocol {
 
 /// What serving a connection needs. Not the endpoint's owner, so that dropping the owner ends it.
 pub(crate) struct Shared {
-    pub(crate) endpoint: Endpoint,
+    pub(crate) bound: Arc<Bound>,
     pub(crate) limits: Limits,
     pub(crate) handshake_timeout: Duration,
     pub(crate) store: iroh_blobs::api::Store,
@@ -46,9 +45,22 @@ impl Shared {
             return false;
         }
         services.insert(alpn.to_vec(), protocol);
-        let alpns = services.keys().cloned().chain([iroh_blobs::ALPN.to_vec()]).collect();
-        self.endpoint.set_alpns(alpns);
+        self.announce(&services);
         true
+    }
+
+    /// Puts another endpoint in the place of one that has ended.
+    async fn renew(&self) {
+        self.bound.renew().await;
+        self.announce(&self.services.read().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Tells the endpoint what is served.
+    fn announce(&self, services: &BTreeMap<Vec<u8>, Protocol>) {
+        if let Some(endpoint) = self.bound.endpoint() {
+            let blobs = [iroh_blobs::ALPN.to_vec()];
+            endpoint.set_alpns(services.keys().cloned().chain(blobs).collect());
+        }
     }
 
     fn service(&self, alpn: &[u8]) -> Option<Protocol> {
@@ -110,15 +122,25 @@ impl Peers {
 pub(crate) async fn run(shared: Arc<Shared>) {
     let permits = usize::try_from(shared.limits.max_connections).unwrap_or(Semaphore::MAX_PERMITS);
     let permits = Arc::new(Semaphore::new(permits));
-    let own_mark = hello::mark(AccountId(Hash(*shared.endpoint.id().as_bytes())));
+    let mut endpoint = shared.bound.ready().await;
+    let own_mark = hello::mark(AccountId(Hash(*endpoint.id().as_bytes())));
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             biased;
             () = shared.cancel.cancelled() => break,
             Some(_) = connections.join_next() => {}
-            incoming = shared.endpoint.accept() => {
-                let Some(incoming) = incoming else { break };
+            incoming = endpoint.accept() => {
+                let Some(incoming) = incoming else {
+                    connections.shutdown().await;
+                    drop(endpoint);
+                    tokio::select! {
+                        () = shared.cancel.cancelled() => break,
+                        () = shared.renew() => {}
+                    }
+                    endpoint = shared.bound.ready().await;
+                    continue;
+                };
                 if hello::is_for_another(&incoming, &own_mark) {
                     tracing::debug!("a dial to another account was ignored");
                     incoming.ignore();
@@ -138,7 +160,9 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         }
     }
     connections.shutdown().await;
-    shared.endpoint.close().await;
+    if let Some(endpoint) = shared.bound.endpoint() {
+        endpoint.close().await;
+    }
     if let Err(error) = blobs::close_store(&shared.store).await {
         tracing::debug!(%error, "the blob store did not close cleanly");
     }

@@ -4,12 +4,10 @@ use crate::{
     Config, FabricError, Gate, Limits, MAX_SOCKETS, PeerAddr, Service, StreamService,
     accept::{self, Peers, Protocol, Shared},
     blobs::{self, Flights},
+    bound::Bound,
     pool::Pool,
 };
-use iroh::{
-    Endpoint, RelayMode,
-    endpoint::{IdleTimeout, QuicTransportConfig, VarInt, presets},
-};
+use iroh::endpoint::{IdleTimeout, QuicTransportConfig, VarInt};
 use muster_types::AccountId;
 use std::{
     net::SocketAddr,
@@ -57,8 +55,8 @@ impl Fabric {
     pub async fn bind(config: Config) -> Result<Self, FabricError> {
         let transport = transport(&config)?;
         let store = blobs::open_store(&config).await?;
-        let endpoint = match bind_endpoint(&config, transport).await {
-            Ok(endpoint) => endpoint,
+        let bound = match Bound::new(&config, transport).await {
+            Ok(bound) => Arc::new(bound),
             Err(error) => {
                 // The directory must be free for a second try.
                 if let Err(error) = blobs::close_store(&store).await {
@@ -68,7 +66,7 @@ impl Fabric {
             }
         };
         let shared = Arc::new(Shared {
-            endpoint: endpoint.clone(),
+            bound: Arc::clone(&bound),
             limits: config.limits,
             handshake_timeout: config.dial_timeout,
             store,
@@ -85,7 +83,7 @@ impl Fabric {
                 account: config.key.account(),
                 advertise: config.advertise,
                 shared,
-                pool: Pool::new(endpoint, config.dial_timeout),
+                pool: Pool::new(bound, config.dial_timeout),
                 flights: Flights::default(),
                 tasks,
             }),
@@ -105,12 +103,14 @@ impl Fabric {
     /// Never: a bound endpoint has a socket.
     #[must_use]
     pub fn local_addr(&self) -> PeerAddr {
-        let endpoint = &self.inner.shared.endpoint;
+        let bound = &self.inner.shared.bound;
         let mut sockets = self.inner.advertise.clone();
         if sockets.is_empty() {
-            sockets = endpoint.bound_sockets();
+            sockets = vec![bound.socket()];
         }
-        if sockets.iter().any(|socket| socket.ip().is_unspecified()) {
+        if sockets.iter().any(|socket| socket.ip().is_unspecified())
+            && let Some(endpoint) = bound.endpoint()
+        {
             let local: Vec<_> = endpoint.addr().ip_addrs().copied().collect();
             if !local.is_empty() {
                 sockets = local;
@@ -169,6 +169,11 @@ impl Fabric {
         self.inner.tasks.wait().await;
     }
 
+    #[cfg(test)]
+    pub(crate) fn endpoint(&self) -> Option<iroh::Endpoint> {
+        self.inner.shared.bound.endpoint()
+    }
+
     pub(crate) fn limits(&self) -> &Limits {
         &self.inner.shared.limits
     }
@@ -210,22 +215,4 @@ fn transport(config: &Config) -> Result<QuicTransportConfig, FabricError> {
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .datagram_receive_buffer_size(None)
         .build())
-}
-
-async fn bind_endpoint(
-    config: &Config,
-    transport: QuicTransportConfig,
-) -> Result<Endpoint, FabricError> {
-    let refuse = |source| FabricError::Bind { socket: config.bind, source };
-    Endpoint::builder(presets::Minimal)
-        .relay_mode(RelayMode::Disabled)
-        .secret_key(iroh::SecretKey::from_bytes(config.key.seed()))
-        .alpns(vec![iroh_blobs::ALPN.to_vec()])
-        .transport_config(transport)
-        .clear_ip_transports()
-        .bind_addr(config.bind)
-        .map_err(|error| refuse(error.into()))?
-        .bind()
-        .await
-        .map_err(|error| refuse(error.into()))
 }

@@ -45,6 +45,7 @@
 mod accept;
 mod addr;
 mod blobs;
+mod bound;
 mod config;
 mod error;
 mod fabric;

@@ -3,13 +3,13 @@
 //! A slot for each (peer, protocol) holds the open connection, or the one dial under way, which
 //! all who wait share. A dial nobody waits for any more is abandoned.
 
-use crate::{DialError, PeerAddr, hello};
+use crate::{DialError, PeerAddr, bound::Bound, hello};
 use futures::{
     FutureExt,
     future::{BoxFuture, Shared, WeakShared},
 };
 use iroh::{
-    Endpoint, EndpointAddr, EndpointId, TransportAddr,
+    EndpointAddr, EndpointId, TransportAddr,
     endpoint::{ConnectError, ConnectOptions, Connection},
 };
 use muster_types::AccountId;
@@ -33,14 +33,14 @@ enum Slot {
 
 /// The connections that we opened.
 pub(crate) struct Pool {
-    endpoint: Endpoint,
+    bound: Arc<Bound>,
     dial_timeout: Duration,
     slots: Slots,
 }
 
 impl Pool {
-    pub(crate) fn new(endpoint: Endpoint, dial_timeout: Duration) -> Self {
-        Self { endpoint, dial_timeout, slots: Slots::default() }
+    pub(crate) fn new(bound: Arc<Bound>, dial_timeout: Duration) -> Self {
+        Self { bound, dial_timeout, slots: Slots::default() }
     }
 
     /// A live connection to `peer` that speaks `alpn`: the open one, or a new one.
@@ -79,14 +79,14 @@ impl Pool {
         key: Key,
         peer: PeerAddr,
     ) -> impl Future<Output = Result<Connection, DialError>> + Send + 'static {
-        let (endpoint, timeout, slots) =
-            (self.endpoint.clone(), self.dial_timeout, self.slots.clone());
+        let (bound, timeout, slots) =
+            (Arc::clone(&self.bound), self.dial_timeout, self.slots.clone());
         async move {
-            let dialled =
-                match tokio::time::timeout(timeout, connect(&endpoint, &peer, &key.1)).await {
-                    Ok(dialled) => dialled,
-                    Err(_) => Err(DialError::Timeout(timeout)),
-                };
+            let dialled = match tokio::time::timeout(timeout, connect(&bound, &peer, &key.1)).await
+            {
+                Ok(dialled) => dialled,
+                Err(_) => Err(DialError::Timeout(timeout)),
+            };
             let mut slots = lock(&slots);
             match &dialled {
                 Ok(connection) => {
@@ -105,17 +105,14 @@ impl Pool {
     }
 }
 
-async fn connect(
-    endpoint: &Endpoint,
-    peer: &PeerAddr,
-    alpn: &[u8],
-) -> Result<Connection, DialError> {
+async fn connect(bound: &Bound, peer: &PeerAddr, alpn: &[u8]) -> Result<Connection, DialError> {
     let account = peer.account();
     let id = EndpointId::from_bytes(account.as_bytes()).map_err(|_| DialError::NotAKey(account))?;
     let sockets = peer.sockets().iter().copied().map(TransportAddr::Ip);
     let options = ConnectOptions::new().with_additional_alpns(vec![hello::mark(account)]);
     let dial = async {
         let address = EndpointAddr::from_parts(id, sockets);
+        let endpoint = bound.ready().await;
         Ok::<_, ConnectError>(endpoint.connect_with_opts(address, alpn, options).await?.await?)
     };
     dial.await.map_err(|error| DialError::Connect(Arc::new(error)))

@@ -5,7 +5,7 @@ use crate::{
     dispute::{Claim, Finding},
     job::{JobSpec, TaskOutput},
     market::{Mode, OrderChange},
-    provider::HostSpec,
+    provider::{HostSpec, ProviderProfile},
     stake::{Equivocation, SeatKey},
     vote::{Choice, ParamChange},
 };
@@ -580,27 +580,4 @@ impl Action {
                 | Self::StepVote { .. }
         )
     }
-}
-
-/// How a provider describes itself.
-#[derive(
-    Clone, Debug, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
-)]
-#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
-pub struct ProviderProfile {
-    /// For people.
-    pub name: String,
-    /// Where it stands, e.g. `eu-central`.
-    pub region: String,
-    /// Where its fabric endpoint listens (`ip:port`); it is dialled by the account's key, so a
-    /// wrong address harms only the provider.
-    pub sockets: Vec<String>,
-    /// Facts that orders may ask for.
-    pub attributes: BTreeMap<String, String>,
-    /// Under whose law it is (ISO 3166-1 alpha-2, lower case); empty where it does not say.
-    pub jurisdiction: String,
-    /// The account that operates it, where that is another one; counts once that account confirms
-    /// it by [`Action::AffiliateSet`].
-    #[serde(default)]
-    pub operator: Option<AccountId>,
 }

@@ -96,7 +96,7 @@ pub mod state;
 pub mod view;
 pub mod vote;
 
-pub use action::{Action, ProviderProfile, Tx};
+pub use action::{Action, Tx};
 pub use block::{
     BlockBuilder, BlockContext, BlockError, BlockOutcome, ExecuteError, Receipt, execute_block,
     verify_batch,
@@ -106,6 +106,7 @@ pub use event::{Event, event_root};
 pub use genesis::{AssetSupply, Genesis, GenesisError, Supply};
 pub use head::Head;
 pub use param::Params;
+pub use provider::ProviderProfile;
 pub use reject::Reject;
 pub use state::{Changes, MemoryState, Scratch, State};
 

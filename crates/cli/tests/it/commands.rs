@@ -134,7 +134,7 @@ fn a_staker_names_the_keys_of_its_other_votes_with_their_consent() {
     let friend = friend["account"].as_str().unwrap();
     net.run(&["wallet", "send", "1", "usd", friend, "--json"]).json();
     net.run(&[&register[..], &["--key", "friend.json"]].concat()).json();
-    seats(&["third.json", "--key", "friend.json"]).assert_refused(1, &["exists"]);
+    seats(&["third.json", "--key", "friend.json"]).assert_refused(1, &["already"]);
     seats(&[]).json();
     net.assert_settled();
 }

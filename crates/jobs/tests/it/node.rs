@@ -15,7 +15,8 @@ use futures::StreamExt;
 use muster_api::{
     Client, Wallet,
     views::{
-        ApiError, Applied, BlockEvents, BlockView, EpochPage, HostView, Named, ProviderView, Status,
+        ApiError, Applied, BlockEvents, BlockView, EpochPage, EventEntry, EventPage, HostView,
+        Named, ProviderView, Status, Subject,
     },
 };
 use muster_fabric::{Fabric, PeerAddr};
@@ -362,9 +363,15 @@ async fn epochs(State(chain): App) -> Response {
     Json(EpochPage { from: 0, validators, ends: Vec::new() }).into_response()
 }
 
-async fn events(State(chain): App, Query(query): Query<BTreeMap<String, u64>>) -> Response {
+async fn events(State(chain): App, Query(query): Query<BTreeMap<String, String>>) -> Response {
+    let escrow = query.get("escrow").map(|id| Subject::Escrow(id.parse().unwrap()));
+    let job = query.get("job").map(|id| Subject::Job(id.parse().unwrap()));
+    if let Some(subject) = escrow.or(job) {
+        return Json(page_of(&chain, &subject, query.get("after"))).into_response();
+    }
     let height = chain.height.subscribe();
-    let next = query.get("from").copied().unwrap_or_else(|| *height.borrow() + 1);
+    let from = query.get("from").map(|from| from.parse().unwrap());
+    let next = from.unwrap_or_else(|| *height.borrow() + 1);
     let start = (chain, height, next);
     let blocks = futures::stream::unfold(start, |(chain, mut height, next)| async move {
         loop {
@@ -385,4 +392,22 @@ async fn events(State(chain): App, Query(query): Query<BTreeMap<String, u64>>) -
         Ok::<_, serde_json::Error>(format!("id: {}\ndata: {data}\n\n", block.height))
     });
     ([("content-type", "text/event-stream")], Body::from_stream(text)).into_response()
+}
+
+fn page_of(chain: &Chain, subject: &Subject, after: Option<&String>) -> EventPage {
+    let inner = chain.inner.lock().unwrap();
+    let entries = inner.blocks.iter().flat_map(|block| {
+        (0..).zip(&block.events).map(|(position, event)| EventEntry {
+            height: block.height,
+            position,
+            now: block.now,
+            event: event.clone(),
+        })
+    });
+    let read = after.and_then(|after| after.split_once('-'));
+    let read: Option<(u64, u32)> =
+        read.map(|(height, position)| (height.parse().unwrap(), position.parse().unwrap()));
+    let unread = entries.filter(|entry| read < Some((entry.height, entry.position)));
+    let events = unread.filter(|entry| entry.event.subjects().contains(subject)).collect();
+    EventPage { events, next: None }
 }

@@ -32,15 +32,16 @@ pub(crate) mod drain;
 pub(crate) mod host_remove;
 pub(crate) mod host_set;
 pub mod jail;
+mod profile;
 pub(crate) mod risk;
 pub(crate) mod set;
 pub(crate) mod unjail;
 
 pub(crate) use affiliate::operator_by;
 pub use affiliate::operator_of;
+pub use profile::ProviderProfile;
 
 use crate::{
-    action::ProviderProfile,
     bond::Bond,
     ctx::Ctx,
     keys::{self, Record, RegionTag, Table},

@@ -197,7 +197,7 @@ impl DemoReport {
                 ("paid", format!("{} usd", escrow.paid_usd)),
                 ("refunded", format!("{} usd", escrow.refunded_usd)),
                 ("fees", format!("{} usd", escrow.fees_usd)),
-                ("compensated", format!("{} usd, out of bonds", escrow.compensated_usd)),
+                ("compensated", compensated(escrow.compensated_usd)),
             ])
         ));
         text.push_str(&format!("\n{}", prices(self.quote.price_per_hour_usd, clouds)));
@@ -263,4 +263,13 @@ fn escrow(jobs: &[JobReport]) -> anyhow::Result<Escrow> {
         refunded_usd: sum(|job| job.escrow.refunded)?,
         fees_usd: sum(|job| job.escrow.fees)?,
     })
+}
+
+/// Only what was paid is a loss: of a lease that failed before it was paid for there is none.
+fn compensated(amount: Amount) -> String {
+    if amount.is_zero() {
+        "0 usd: what failed was not paid for".to_owned()
+    } else {
+        format!("{amount} usd, out of bonds")
+    }
 }

@@ -4,6 +4,8 @@ mod init;
 mod run;
 mod settings;
 
+pub(crate) use settings::unused_mark;
+
 use super::Global;
 use crate::printer::Printer;
 use clap::{Args, Subcommand};

@@ -80,7 +80,7 @@ fn any_loopback_port() -> SocketAddr {
 }
 
 /// The file that says of a key that it has never voted.
-pub(super) fn unused_mark(key: &Path) -> PathBuf {
+pub(crate) fn unused_mark(key: &Path) -> PathBuf {
     key.with_extension("unused")
 }
 

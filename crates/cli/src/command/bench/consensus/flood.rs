@@ -7,7 +7,7 @@
 use super::{MANY, PATIENCE, POLL};
 use crate::{network, printer::Printer};
 use anyhow::Context as _;
-use muster_ledger::{Action, Genesis, Tx, action::ProviderProfile, limits};
+use muster_ledger::{Action, Genesis, ProviderProfile, Tx, limits};
 use muster_node::{
     Node, NodeConfig,
     consensus::{NetworkConfig, P2p, Peer},

@@ -1,7 +1,7 @@
 //! Validators, each a process of this very program, and their files.
 
 use super::{relay::Relay, timing};
-use crate::{keyfile, network};
+use crate::{command::node::unused_mark, keyfile, network};
 use anyhow::Context as _;
 use muster_api::Client;
 use muster_ledger::Genesis;
@@ -47,6 +47,7 @@ impl Validators {
             let path = dir.path().join(index.to_string()).join("keys/node.json");
             std::fs::create_dir_all(path.parent().context("a file is in a directory")?)?;
             keys.push(keyfile::load_or_create(&path)?);
+            network::write_atomically(&unused_mark(&path), b"")?;
         }
         let mut validators = Self { dir, keys, _relays: Vec::new() };
         let genesis = serde_json::to_vec(&validators.genesis(votes)?)?;
@@ -131,14 +132,9 @@ impl Validators {
         anyhow::bail!("node {index} ended at its start: {}", log.lines().last().unwrap_or_default())
     }
 
-    /// Starts the first `votes` nodes. The one that all others begin with comes last: a node that
-    /// finds a chain under way would not vote before the next epoch.
+    /// Starts the first `votes` nodes.
     pub(super) async fn start_all(&self, votes: usize) -> anyhow::Result<Vec<Process>> {
-        let others = futures::future::try_join_all((1..votes).map(|index| self.start(index)));
-        let others = others.await?;
-        let mut processes = vec![self.start(0).await?];
-        processes.extend(others);
-        Ok(processes)
+        futures::future::try_join_all((0..votes).map(|index| self.start(index))).await
     }
 }
 
