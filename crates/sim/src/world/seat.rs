@@ -55,8 +55,10 @@ pub(super) struct Seat {
     pub(super) is_correct: bool,
     pub(super) disk: Arc<Disk>,
     skew: i64,
-    /// With the file that says that the key was never used, where others start long before.
-    unused: Option<TempDir>,
+    /// Others start long before.
+    is_late: bool,
+    /// With the file that says that the key was never used, until it was.
+    unused: TempDir,
     up: RefCell<Option<Up>>,
     lives: RefCell<u64>,
 }
@@ -67,10 +69,10 @@ impl Seat {
             Bug::DropSync { partition } => Some(partition.clone()),
             _ => None,
         });
-        let is_late = plan.is_late(node);
         Self {
             node,
-            unused: is_late.then(unused_key),
+            is_late: plan.is_late(node),
+            unused: unused_key(),
             is_correct: plan.is_correct(node),
             disk: Arc::new(Disk::new(lies)),
             skew: plan.skews_ms.get(usize::from(node)).copied().unwrap_or(0),
@@ -81,7 +83,7 @@ impl Seat {
 
     /// Whether it starts with the others.
     pub(super) fn is_early(&self) -> bool {
-        self.unused.is_none()
+        !self.is_late
     }
 
     /// The process that is running.
@@ -282,7 +284,7 @@ impl World<'_> {
                 peers: Vec::new(),
             }),
             state_sync,
-            unused_key: seat.unused.as_ref().map(|dir| dir.path().join(UNUSED)),
+            unused_key: Some(seat.unused.path().join(UNUSED)),
             anchor: None,
             pool: TxPool::new(self.genesis.id(), PoolLimits::default()),
             pace: Pace::default(),
