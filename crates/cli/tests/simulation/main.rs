@@ -69,7 +69,7 @@ fn a_failure_prints_what_shows_it_again() {
     let planted = (0..60).map(|seed: u64| home.json(&["plan", "--seed", &seed.to_string()]));
     let mut planted = planted.filter(|plan| plan["byzantine"].to_string().contains("forge"));
     let failed = planted.find_map(|mut plan| {
-        plan["bugs"] = serde_json::json!(["unsigned_blocks"]);
+        plan["bugs"] = serde_json::json!([{ "bug": "unsigned_blocks" }]);
         fs::write(home.0.path().join("planted.json"), plan.to_string()).unwrap();
         let said = home.run(&["run", "--plan", "planted.json", "--json"]);
         (!said.status.success()).then_some(said)
