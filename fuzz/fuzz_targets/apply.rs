@@ -9,7 +9,10 @@ use libfuzzer_sys::fuzz_target;
 use muster_ledger::{
     Action, BlockBuilder, BlockContext, Genesis, MemoryState,
     genesis::{Balance, PROTOCOL},
-    invariant, limits::EPOCH_BLOCKS_MIN, stake::Views, view,
+    invariant,
+    limits::EPOCH_BLOCKS_MIN,
+    stake::Views,
+    view,
 };
 use muster_types::{AccountId, Amount, Envelope, Hash, Millis, SecretKey};
 

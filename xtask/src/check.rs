@@ -80,7 +80,15 @@ fn format() -> Result<()> {
 fn lints() -> Result<()> {
     // Apart, for the reasons given at `test::run`.
     for selection in [
-        &["--workspace", "--exclude", "xtask", "--exclude", "muster-sim"][..],
+        &[
+            "--workspace",
+            "--features",
+            "muster-fuzz/rooms",
+            "--exclude",
+            "xtask",
+            "--exclude",
+            "muster-sim",
+        ][..],
         &["--package", "muster-sim", "--package", "muster-cli", "--features", "muster-cli/sim"],
         &["--package", "xtask"],
     ] {
@@ -88,12 +96,6 @@ fn lints() -> Result<()> {
         clippy.args(["clippy", "--locked", "--all-targets"]).args(selection);
         shell::stream(clippy.args(["--", "-D", "warnings"]))?;
     }
-    // The fuzz targets, which only a nightly compiler can link; those of the rooms above take long.
-    let mut fuzz = shell::cargo();
-    fuzz.args(["check", "--locked", "--manifest-path", "fuzz/Cargo.toml", "--no-default-features"])
-        .env("CARGO_TARGET_DIR", shell::root().join("target/fuzz"))
-        .env("RUSTFLAGS", "-D warnings");
-    shell::stream(&mut fuzz)?;
     if has_guests() {
         let mut clippy = shell::cargo();
         clippy

@@ -57,7 +57,7 @@ pub(crate) fn fuzz(target: Option<&str>, each: Duration) -> Result<()> {
         println!("fuzz: {name} for {} s", each.as_secs());
         let limit = format!("-max_total_time={}", each.as_secs());
         let mut run = nightly();
-        run.args(["fuzz", "run"]);
+        run.args(["fuzz", "run", "--features", "link"]);
         if ROOMS.contains(&name) {
             run.args(["--features", "rooms"]);
         }

@@ -17,7 +17,7 @@ pub(crate) fn run() -> Result<()> {
     guests::run("release")?;
     guests::test()?;
     shell::stream(shell::cargo().args(["test", "--locked", "--package", "xtask"]))?;
-    let apart = ["--exclude", "xtask", "--exclude", "muster-sim"];
+    let apart = ["--exclude", "xtask", "--exclude", "muster-sim", "--exclude", "muster-fuzz"];
     shell::stream(shell::cargo().args(["test", "--locked", "--workspace"]).args(apart))?;
     let simulator = ["--package", "muster-sim", "--package", "muster-cli"];
     let targets = ["--features", "muster-cli/sim", "--test", "simulation"];

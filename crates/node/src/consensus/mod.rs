@@ -43,7 +43,7 @@ mod hot;
 mod p2p;
 mod pace;
 mod proofs;
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "recode"))]
 pub mod recode;
 mod resolver;
 mod rotation;

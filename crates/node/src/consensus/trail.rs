@@ -102,7 +102,7 @@ struct Told {
     latest: Option<Vec<u8>>,
 }
 
-#[cfg(any(test, fuzzing))]
+#[cfg(any(test, feature = "recode"))]
 pub(super) fn recoded(bytes: &[u8]) -> Option<Vec<u8>> {
     codec::decode::<Message>(bytes, MAX_MESSAGE_BYTES).ok().map(|message| codec::encode(&message))
 }
