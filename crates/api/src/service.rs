@@ -16,6 +16,10 @@
 //! | failed | what a step could not do, or not in its time, is named; the lease is declined | |
 //! | closed | nothing of it is left | |
 
+mod frame;
+
+pub use frame::{read_frame, write_frame};
+
 use borsh::{BorshDeserialize, BorshSerialize};
 use muster_spec::sdl::Manifest;
 use muster_types::{Hash, LeaseId, codec};

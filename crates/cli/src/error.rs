@@ -28,6 +28,17 @@ pub(crate) struct Failure {
     pub(crate) hint: Option<String>,
 }
 
+/// An error and its sources, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        text.push_str(&format!(": {source}"));
+        next = source.source();
+    }
+    text
+}
+
 impl Failure {
     /// A failure with a hint, as an error that commands return.
     pub(crate) fn error(

@@ -24,6 +24,19 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// Where it cannot be renamed, or its directory not be synced.
 pub(crate) fn put(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(from, to)?;
-    let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty());
+    sync_parent(to)
+}
+
+/// Deletes a file, durably.
+///
+/// # Errors
+/// Where it cannot be deleted, or its directory not be synced.
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
+    fs::remove_file(path)?;
+    sync_parent(path)
+}
+
+fn sync_parent(path: &Path) -> io::Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
 }

@@ -1,8 +1,7 @@
 //! A command in a container, talked with over a stream.
 
-use super::streams::{read_frame, write_frame};
 use crate::denial::chain;
-use muster_api::service::{Input, Output};
+use muster_api::service::{Input, Output, read_frame, write_frame};
 use muster_fabric::Channel;
 use muster_sandbox::oci::container::{ContainerError, Exec, ExecIo, Exit, ExitStatus, Terminal};
 use std::{collections::VecDeque, future::poll_fn, io, pin::Pin, task::Poll, time::Duration};

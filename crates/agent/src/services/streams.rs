@@ -2,14 +2,12 @@
 
 use super::{Services, deployment::Deployment, exec, logs::Lines};
 use crate::denial::{Denial, chain};
-use borsh::BorshSerialize;
 use bytes::Bytes;
-use muster_api::service::{MAX_FRAME_BYTES, Open};
+use muster_api::service::{Open, write_frame};
 use muster_fabric::{Accepted, Channel};
 use muster_sandbox::oci::container::ExecSpec;
-use muster_types::codec;
-use std::{io, sync::Arc};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use std::sync::Arc;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// Accepts what may be opened. Whoever asks is the tenant.
 pub(super) async fn open(
@@ -84,33 +82,4 @@ async fn logs(
         () = deployment.ended.cancelled() => {}
     }
     let _ = send.shutdown().await;
-}
-
-/// Reads the next frame; `None` at the end.
-pub(super) async fn read_frame<T: borsh::BorshDeserialize>(
-    from: &mut (impl AsyncRead + Unpin),
-) -> io::Result<Option<T>> {
-    let mut head = [0; 4];
-    if from.read(&mut head[..1]).await? == 0 {
-        return Ok(None);
-    }
-    from.read_exact(&mut head[1..]).await?;
-    let invalid = |reason: String| io::Error::new(io::ErrorKind::InvalidData, reason);
-    let length = usize::try_from(u32::from_be_bytes(head)).unwrap_or(usize::MAX);
-    if length > MAX_FRAME_BYTES {
-        return Err(invalid(format!("a frame of {length} bytes, at most {MAX_FRAME_BYTES}")));
-    }
-    let mut body = vec![0; length];
-    from.read_exact(&mut body).await?;
-    let frame = codec::decode(&body, MAX_FRAME_BYTES);
-    frame.map(Some).map_err(|error| invalid(error.to_string()))
-}
-
-pub(super) async fn write_frame(
-    to: &mut (impl AsyncWrite + Unpin),
-    frame: &impl BorshSerialize,
-) -> io::Result<()> {
-    let body = codec::encode(frame);
-    let length = u32::try_from(body.len()).unwrap_or(u32::MAX);
-    to.write_all(&[&length.to_be_bytes()[..], &body].concat()).await
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     node::Node,
-    registry::Registry,
+    registry::{Registry, push_busybox},
     world::{DEADLINE, Tenant, config, eventually},
 };
 use muster_agent::{Agent, Config, ServicesConfig};
@@ -66,7 +66,7 @@ impl Cell {
         let dir = tempfile::Builder::new().prefix("muster-agent-").tempdir().unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o711)).unwrap();
         let registry = Registry::start()?;
-        let image = registry.push().await;
+        let image = push_busybox(&registry).await;
         let (process, test) = (std::process::id() % 200, NEXT.fetch_add(1, Ordering::Relaxed));
         let pool = format!("172.{}.{process}.0/24", 18 + test % 12).parse().unwrap();
         Some(Self { dir, registry, image, pool })

@@ -3,7 +3,7 @@
 
 use super::{Global, data_dir};
 use crate::{
-    error::{Exit, Failure},
+    error::{Exit, Failure, chain},
     keyfile,
 };
 use clap::Args;
@@ -196,13 +196,7 @@ pub(crate) fn explain(error: ServicesError, name: &Name) -> anyhow::Error {
         }
         _ => return error.into(),
     };
-    let mut message = error.to_string();
-    let mut source = std::error::Error::source(&error);
-    while let Some(cause) = source {
-        message.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    Failure::error(exit, message, hint)
+    Failure::error(exit, chain(&error), hint)
 }
 
 /// What to change for hosts to match.

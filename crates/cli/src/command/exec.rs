@@ -9,8 +9,7 @@ use crate::{
     printer::Printer,
 };
 use clap::Args;
-use muster_api::service::{Input, Open, Output};
-use muster_jobs::services::{read_frame, write_frame};
+use muster_api::service::{Input, Open, Output, read_frame, write_frame};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 use std::io::{IsTerminal as _, Read as _, Write as _, stdin, stdout};
 use tokio::{

@@ -8,8 +8,8 @@ use super::{
 };
 use crate::{diagnostic::clean, network, printer::Printer};
 use clap::Args;
-use muster_api::service::{LogLine, Open};
-use muster_jobs::services::{Connection, Services, read_frame};
+use muster_api::service::{LogLine, Open, read_frame};
+use muster_jobs::services::{Connection, Services};
 use muster_types::Millis;
 use serde::Serialize;
 use std::io::IsTerminal as _;

@@ -2,7 +2,7 @@
 
 use super::{Global, interrupted, quote::read_job};
 use crate::{
-    error::{Exit, Failure},
+    error::{Exit, Failure, chain},
     follow::Follower,
     keyfile,
     printer::{Printer, facts},
@@ -147,13 +147,7 @@ pub(crate) fn explain(error: JobError) -> anyhow::Error {
         Exit::NoFunds => "muster wallet show   # then add funds, or lower price.budget",
         _ => "muster quote JOB.toml   # after the correction",
     };
-    let mut message = error.to_string();
-    let mut source = std::error::Error::source(&error);
-    while let Some(cause) = source {
-        message.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    Failure::error(exit, message, hint)
+    Failure::error(exit, chain(&error), hint)
 }
 
 fn render(report: &Report) -> String {

@@ -2,7 +2,7 @@
 
 use crate::{
     devnet::{Home, Running, Said, block_on, free_port, read, wait_until},
-    registry::Registry,
+    registry::{Registry, push_busybox},
 };
 use muster_api::Client;
 use muster_sandbox::oci::container::find_program;
@@ -47,7 +47,7 @@ impl Town {
         // It sets TLS up for the whole process.
         let client = Client::new(&node).unwrap();
         let registry = Registry::start().unwrap();
-        let image = block_on(registry.push());
+        let image = block_on(push_busybox(&registry));
         let args = ["dev", "--dir", "dev", "--providers", "0", "--listen", &listen, "--json"];
         let dev = home.start("dev", home.command(&args));
         let town = Self { node, client, home, _dev: dev, registry, image, pool };

@@ -23,7 +23,7 @@ mod reach;
 mod up;
 
 pub use error::ServicesError;
-pub use reach::{Connection, read_frame, write_frame};
+pub use reach::Connection;
 
 use crate::{
     EscrowTotals, JobError,

@@ -1,15 +1,10 @@
 //! Calls and streams to the providers of a deployment.
 
 use super::{CALL_DEADLINE, Services, ServicesError};
-use borsh::{BorshDeserialize, BorshSerialize};
-use bytes::Bytes;
-use muster_api::service::{
-    ALPN, MAX_FRAME_BYTES, MAX_MESSAGE_BYTES, Open, Request, Response, STREAM_ALPN, Status,
-};
+use muster_api::service::{ALPN, MAX_MESSAGE_BYTES, Open, Request, Response, STREAM_ALPN, Status};
 use muster_fabric::{CallError, Channel, PeerAddr};
 use muster_types::{AccountId, LeaseId, codec};
-use std::{collections::BTreeSet, io, net::SocketAddr};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use std::{collections::BTreeSet, net::SocketAddr};
 
 /// A service's replica that can be reached.
 #[derive(Clone, Debug)]
@@ -123,71 +118,5 @@ fn of_call(error: CallError) -> ServicesError {
     match error {
         CallError::Refused { peer, refusal } => ServicesError::Refused { provider: peer, refusal },
         error => ServicesError::Call(error),
-    }
-}
-
-/// Reads a stream's next frame; `None` at its end.
-///
-/// # Errors
-/// The stream broke, within a frame or between two; a frame is too long or does not decode.
-pub async fn read_frame<T: BorshDeserialize>(
-    from: &mut (impl AsyncRead + Unpin),
-) -> io::Result<Option<T>> {
-    let mut head = [0; 4];
-    let (first, rest) = head.split_at_mut(1);
-    if from.read(first).await? == 0 {
-        return Ok(None);
-    }
-    from.read_exact(rest).await?;
-    let length = usize::try_from(u32::from_be_bytes(head)).unwrap_or(usize::MAX);
-    if length > MAX_FRAME_BYTES {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "a frame is too long"));
-    }
-    let mut body = vec![0; length];
-    from.read_exact(&mut body).await?;
-    let frame = codec::decode(&body, MAX_FRAME_BYTES);
-    frame.map(Some).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
-}
-
-/// Writes a frame.
-///
-/// # Errors
-/// The stream broke; the frame is too long.
-pub async fn write_frame<T: BorshSerialize>(
-    to: &mut (impl AsyncWrite + Unpin),
-    frame: &T,
-) -> io::Result<()> {
-    let body = codec::encode(frame);
-    let length = u32::try_from(body.len()).ok().filter(|_| body.len() <= MAX_FRAME_BYTES);
-    let length =
-        length.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a frame is too long"))?;
-    let whole: Bytes = [&length.to_be_bytes()[..], &body].concat().into();
-    to.write_all(&whole).await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use muster_api::service::Input;
-
-    #[tokio::test]
-    async fn frames_come_as_they_went_and_what_is_none_is_an_error() {
-        let frames = [Input::Bytes(vec![7; 60_000]), Input::Resize { columns: 80, rows: 24 }];
-        let mut wire = Vec::new();
-        for frame in &frames {
-            write_frame(&mut wire, frame).await.unwrap();
-        }
-        let mut from = wire.as_slice();
-        for frame in frames {
-            assert_eq!(read_frame(&mut from).await.unwrap(), Some(frame));
-        }
-        assert_eq!(read_frame::<Input>(&mut from).await.unwrap(), None);
-        let too_long = Input::Bytes(vec![0; MAX_FRAME_BYTES]);
-        assert!(write_frame(&mut Vec::new(), &too_long).await.is_err());
-        let huge = u32::MAX.to_be_bytes();
-        for bad in [&huge[..], &wire[..3], &wire[..100], &[0, 0, 0, 1, 9], &[0, 0, 0, 0]] {
-            let read = read_frame::<Input>(&mut &*bad).await;
-            assert!(read.is_err(), "{read:?}");
-        }
     }
 }

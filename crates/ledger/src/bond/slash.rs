@@ -53,13 +53,12 @@ pub(crate) fn slash(
     if amount.is_zero() {
         return Ok(());
     }
-    let loss = rest(lease.paid, lease.compensated)?;
     let reward_bps = if reporter.is_some() { params.reward_max_bps } else { 0 };
-    let division = divide(amount, loss, params.burn_min_bps, reward_bps)?;
+    let division = divide(amount, lease.paid, params.burn_min_bps, reward_bps)?;
     let Division { compensated, rewarded, burned } = division;
 
     lease.pledge = rest(lease.pledge, amount)?;
-    lease.compensated = sum(lease.compensated, compensated)?;
+    lease.compensated = compensated;
     ctx.store(id, lease);
 
     let provider_id = lease.provider();

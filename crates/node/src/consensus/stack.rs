@@ -19,7 +19,7 @@ use super::{
     store::{FindHead, Ledger, LedgerConfig},
     trail::{self, Arrival, Trail, Walk, Walked},
 };
-use crate::{gossip, mempool::TxPool};
+use crate::{files, gossip, mempool::TxPool};
 use commonware_broadcast::buffered;
 use commonware_codec::CodecShared;
 use commonware_consensus::{
@@ -50,7 +50,6 @@ use muster_ledger::{Changes, limits, view};
 use muster_types::{AccountId, SecretKey};
 use rand_core::CryptoRng;
 use std::{
-    fs::{self, File},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -180,10 +179,7 @@ async fn has_all_votes<E: StorageContext>(
     if let Some(file) = unused_key.filter(|file| file.exists()) {
         let remembered = memory.put_sync(ALL_VOTES, 1).await;
         memory = remembered.expect("that the key is new cannot be written");
-        let deleted = fs::remove_file(file).and_then(|()| {
-            let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty());
-            File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
-        });
+        let deleted = files::remove(file);
         deleted.expect("what says that the key has never voted cannot be deleted");
     }
     let all = memory.get(&ALL_VOTES).is_some();

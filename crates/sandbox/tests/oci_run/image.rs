@@ -1,6 +1,7 @@
 //! From a registry to a container's output, and nothing left.
 
 use crate::{
+    archive::archive,
     helpers::{Place, code, find, name, output, wait_until},
     registry::Debian,
 };
@@ -10,30 +11,9 @@ use muster_sandbox::oci::{
     image::{Digest, IdMap, ImageRef, Platform, PullOptions, Registry, RegistryConfig, Store},
 };
 use std::{collections::BTreeSet, fs, io::Write as _};
-use tar::{Builder, EntryType, Header};
+use tar::EntryType;
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-
-/// One layer's archive.
-fn archive(entries: &[(&str, EntryType, &str, &[u8])]) -> Vec<u8> {
-    let mut builder = Builder::new(Vec::new());
-    for (path, kind, link, data) in entries {
-        let mut header = Header::new_gnu();
-        header.set_path(path).unwrap();
-        if !link.is_empty() {
-            header.set_link_name(link).unwrap();
-        }
-        header.set_entry_type(*kind);
-        header.set_mode(0o755);
-        header.set_uid(0);
-        header.set_gid(0);
-        header.set_mtime(1);
-        header.set_size(data.len() as u64);
-        header.set_cksum();
-        builder.append(&header, *data).unwrap();
-    }
-    builder.into_inner().unwrap()
-}
 
 /// Pushes an image of two layers, the upper one hiding a file of the lower, and gives its name.
 async fn push(debian: &Debian) -> ImageRef {

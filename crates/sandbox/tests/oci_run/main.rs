@@ -3,6 +3,7 @@
 //! `MUSTER_TEST_RUNTIME_ARGS`. Without root or the runtime the tests skip, and say so.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod archive;
 mod confined;
 mod helpers;
 mod hostile;
