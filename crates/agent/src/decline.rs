@@ -41,6 +41,30 @@ impl Shared {
         });
     }
 
+    /// Declines a live lease that has another manifest, unless that runs by the time at which three
+    /// quarters of what the ledger allows have passed. Work under way takes none.
+    pub(crate) fn await_update(self: &Arc<Self>, slot: Arc<Slot>) {
+        let number = slot.begin_update();
+        if slot.job.is_some() {
+            self.decline(slot.id, "work under way takes no new manifest".to_owned());
+            return;
+        }
+        let shared = Arc::clone(self);
+        self.tracker.spawn(async move {
+            let waited = shared.ended.run_until_cancelled(async {
+                let status = shared.wallet.client().status().await.ok()?;
+                let patience = status.params.ready_timeout_ms.0 / 4 * 3;
+                tokio::time::timeout(Duration::from_millis(patience), slot.over.cancelled())
+                    .await
+                    .err()
+            });
+            let in_time = waited.await.flatten().is_none();
+            if !in_time && slot.is_updating(Some(number)) {
+                shared.decline(slot.id, "the new manifest does not run in time".to_owned());
+            }
+        });
+    }
+
     /// Sends the word in a task of its own.
     pub(crate) fn decline(self: &Arc<Self>, lease: LeaseId, reason: String) {
         let shared = Arc::clone(self);

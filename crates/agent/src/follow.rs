@@ -85,9 +85,14 @@ impl Shared {
                     self.advance(lease, Some(Phase::Live));
                 }
                 Event::LeaseUpdating { lease, provider, .. } if *provider == self.me => {
-                    let live = |slot: Arc<Slot>| slot.phase() == Phase::Live;
-                    if self.leases.get(lease).is_some_and(live) {
-                        self.decline(*lease, "work under way takes no new manifest".to_owned());
+                    let live = |slot: &Arc<Slot>| slot.phase() == Phase::Live;
+                    if let Some(slot) = self.leases.get(lease).filter(live) {
+                        self.await_update(slot);
+                    }
+                }
+                Event::LeaseUpdated { lease, provider, .. } if *provider == self.me => {
+                    if let Some(slot) = self.leases.get(lease) {
+                        slot.end_update();
                     }
                 }
                 Event::LeaseReclaiming { lease, provider, until, .. } if *provider == self.me => {
@@ -166,6 +171,8 @@ impl Shared {
                     let slot = self.leases.insert(slot);
                     if phase == Some(Phase::Granted) {
                         self.await_manifest(slot);
+                    } else if slot.is_updating(None) {
+                        self.await_update(slot);
                     }
                 }
                 _ => self.advance(&lease.id, phase),

@@ -86,6 +86,10 @@ struct State {
     prepared: Option<Arc<Prepared>>,
     /// Its services run here.
     serving: bool,
+    /// The ledger waits until another manifest is taken up.
+    updating: bool,
+    /// How often it began to.
+    updates: u64,
 }
 
 impl Slot {
@@ -104,7 +108,13 @@ impl Slot {
             order: lease.order,
             escrow: lease.escrow,
             granted_at: lease.granted_at,
-            state: Mutex::new(State { phase, prepared: None, serving: false }),
+            state: Mutex::new(State {
+                phase,
+                prepared: None,
+                serving: false,
+                updating: matches!(lease.status, LeaseStatus::Updating { .. }),
+                updates: 0,
+            }),
             over,
             runs: Semaphore::new(MAX_RUNS_PER_LEASE),
             quiet: RwLock::default(),
@@ -150,6 +160,25 @@ impl Slot {
             state.prepared = Some(prepared);
         }
         open
+    }
+
+    /// The ledger waits for another manifest from now on. Gives the number of this update.
+    pub(crate) fn begin_update(&self) -> u64 {
+        let mut state = self.state();
+        state.updating = true;
+        state.updates = state.updates.wrapping_add(1);
+        state.updates
+    }
+
+    /// The ledger has heard that the new manifest is taken up.
+    pub(crate) fn end_update(&self) {
+        self.state().updating = false;
+    }
+
+    /// Whether the ledger waits for a manifest: for the one of this number, where there is one.
+    pub(crate) fn is_updating(&self, number: Option<u64>) -> bool {
+        let state = self.state();
+        state.updating && number.is_none_or(|number| number == state.updates)
     }
 
     /// Its services run here, as far as that is up to us.

@@ -11,7 +11,7 @@ use crate::{
 use bytes::Bytes;
 use muster_api::provider::{Prepare, Response};
 use muster_fabric::PeerAddr;
-use muster_ledger::Action;
+use muster_ledger::{Action, market::LeaseStatus};
 use muster_sandbox::{CompileError, DataDir, ModuleLimits};
 use muster_types::Hash;
 use muster_verify::data_listing_hash;
@@ -106,10 +106,14 @@ impl Shared {
         DataDir::new(contents).map_err(|error| Denial::bad(format!("data: {error}")))
     }
 
-    /// Tells the ledger that the lease is served, unless it knows.
+    /// Tells the ledger that the lease is served, with the manifest that it has by now, unless it
+    /// knows.
     pub(crate) async fn report_ready(&self, slot: &Slot) -> Result<(), Denial> {
-        if slot.phase() != Phase::Granted {
-            return if slot.phase() == Phase::Live { Ok(()) } else { Err(Denial::Over) };
+        match slot.phase() {
+            Phase::Granted => {}
+            Phase::Live if slot.job.is_some() => return Ok(()),
+            Phase::Live => return self.report_updated(slot).await,
+            Phase::Closed => return Err(Denial::Over),
         }
         let Err(error) = self.wallet.act(Action::LeaseReady { lease: slot.id }).await else {
             slot.advance(Phase::Live);
@@ -126,6 +130,25 @@ impl Shared {
             Some(Phase::Granted) => Err(Denial::ledger(&error)),
             Some(Phase::Closed) | None => Err(Denial::Over),
         }
+    }
+
+    async fn report_updated(&self, slot: &Slot) -> Result<(), Denial> {
+        let lease = self.wallet.client().lease(&slot.id).await;
+        let lease = lease.map_err(|error| Denial::ledger(&error))?.ok_or(Denial::Over)?;
+        match lease.record.status {
+            LeaseStatus::Closed { .. } => return Err(Denial::Over),
+            LeaseStatus::Stalled { .. } => {
+                let reason = "the ledger misses heartbeats of the lease: ask again";
+                return Err(Denial::Conflict(reason.to_owned()));
+            }
+            LeaseStatus::Updating { .. } => {
+                let sent = self.wallet.act(Action::LeaseReady { lease: slot.id }).await;
+                sent.map_err(|error| Denial::ledger(&error))?;
+            }
+            LeaseStatus::Granted | LeaseStatus::Active | LeaseStatus::Reclaiming { .. } => {}
+        }
+        slot.end_update();
+        Ok(())
     }
 
     /// The content of a blob, from our store or from these peers.

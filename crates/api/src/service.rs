@@ -13,6 +13,7 @@
 //! | starting | makes volumes and containers | probing |
 //! | probing | waits until every TCP port that is exposed takes a connection | running |
 //! | running | serves; a container that ends is started again, ever later | closed |
+//! | updating | another manifest: as pulling, starting and probing, in the place of what served | running |
 //! | failed | what a step could not do, or not in its time, is named; the lease is declined | |
 //! | closed | nothing of it is left | |
 
@@ -37,8 +38,9 @@ pub const MAX_FRAME_BYTES: usize = 64 << 10;
 /// A call to a provider.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub enum Request {
-    /// Run a manifest's services under a lease. Answered with [`Response::Taken`] when it is
-    /// written down; what becomes of it, [`Request::Status`] tells. Repeatable.
+    /// Run a service of a manifest under a lease, in the place of what runs there. Answered with
+    /// [`Response::Taken`] when it is written down; what becomes of it, [`Request::Status`] tells.
+    /// Repeatable.
     Deploy(Box<Deploy>),
     /// Where a lease stands.
     Status {
@@ -52,10 +54,9 @@ pub enum Request {
 pub struct Deploy {
     /// Under which lease.
     pub lease: LeaseId,
-    /// Which of the manifest's units the lease is for: one replica of each of its services, which
-    /// together must fit the lease.
-    pub unit: u32,
-    /// What the order committed to.
+    /// Which of the manifest's services: one replica of it, which must fit the lease.
+    pub service: String,
+    /// What the order commits to.
     pub manifest: Manifest,
     /// What hides it there.
     pub salt: Hash,
@@ -73,7 +74,7 @@ pub enum Response {
     /// The manifest is taken.
     Taken,
     /// Where the lease stands.
-    Status(Status),
+    Status(Box<Status>),
 }
 
 /// Where a lease of services stands.
@@ -81,8 +82,12 @@ pub enum Response {
 pub struct Status {
     /// What the provider does.
     pub step: Step,
-    /// The lease's containers, by service.
-    pub containers: Vec<Container>,
+    /// The commitment of the manifest that it does it for; `None` before one was delivered.
+    pub manifest: Option<Hash>,
+    /// The lease's container.
+    pub container: Option<Container>,
+    /// Why an update to this manifest, or to one after it, was given up; until the next one.
+    pub update_failed: Option<String>,
 }
 
 /// What a provider does for a lease.
@@ -106,6 +111,8 @@ pub enum Step {
     Probing,
     /// Serves.
     Running,
+    /// Takes up another manifest.
+    Updating,
     /// It ended before it ran.
     Failed {
         /// In which step.
@@ -117,7 +124,7 @@ pub enum Step {
     Closed,
 }
 
-/// A container of a lease.
+/// The container of a lease.
 #[derive(Clone, Debug, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize)]
 pub struct Container {
     /// Its service.

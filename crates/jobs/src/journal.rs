@@ -5,15 +5,17 @@
 //! | `meta` | name | the [`Plan`], the end, who and where |
 //! | `txs` | step | a signed transaction, written before it is sent |
 //! | `log` | number | an [`Event`] that the schedule took note of, in order |
+//! | `services` | lease | the service that it was given |
 //!
 //! Every write is one durable transaction. redb locks its file, so one conductor at a time has it.
 
 use crate::{JobError, plan::Plan, schedule::Event};
 use borsh::{BorshDeserialize, BorshSerialize};
 use muster_ledger::Tx;
-use muster_types::{AccountId, Hash, codec};
+use muster_types::{AccountId, Hash, LeaseId, codec};
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
@@ -21,6 +23,8 @@ use std::{
 const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
 const TXS: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("txs");
 const LOG: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("log");
+
+const SERVICES: TableDefinition<'static, &[u8], &str> = TableDefinition::new("services");
 
 const START: &str = "start";
 const END: &str = "end";
@@ -124,6 +128,29 @@ impl Journal {
         })
     }
 
+    /// The services that leases were given.
+    pub(crate) fn services(&self) -> Result<BTreeMap<LeaseId, String>, JobError> {
+        let read = self.database.begin_read().map_err(|error| self.failed(error))?;
+        let table = read.open_table(SERVICES).map_err(|error| self.failed(error))?;
+        let mut found = BTreeMap::new();
+        for entry in table.iter().map_err(|error| self.failed(error))? {
+            let (lease, service) = entry.map_err(|error| self.failed(error))?;
+            found.insert(self.decode(lease.value())?, service.value().to_owned());
+        }
+        Ok(found)
+    }
+
+    /// Gives leases their services.
+    pub(crate) fn set_services(&self, given: &[(LeaseId, String)]) -> Result<(), JobError> {
+        self.write(|write| {
+            let mut table = write.open_table(SERVICES)?;
+            for (lease, service) in given {
+                table.insert(lease.as_bytes().as_slice(), service.as_str())?;
+            }
+            Ok(())
+        })
+    }
+
     /// Adds to the log.
     pub(crate) fn append(&self, event: &Event) -> Result<(), JobError> {
         self.write(|write| {
@@ -170,6 +197,7 @@ impl Journal {
             write.open_table(META)?;
             write.open_table(TXS)?;
             write.open_table(LOG)?;
+            write.open_table(SERVICES)?;
             change(&write)?;
             write.commit()?;
             Ok(())

@@ -6,7 +6,11 @@
 
 use crate::{JobError, journal::Journal};
 use muster_api::{Client, ClientError, Wallet, WalletError};
-use muster_ledger::{Action, Tx, escrow::EscrowStatus, market::LeaseStatus};
+use muster_ledger::{
+    Action, Tx,
+    escrow::EscrowStatus,
+    market::{LeaseStatus, OrderChange},
+};
 use muster_types::{DisputeId, EscrowId, JobId, OrderId, TxId};
 use std::{sync::Arc, time::Duration};
 use tokio::time::Instant;
@@ -168,6 +172,9 @@ async fn is_done(client: &Client, tx: &Tx) -> Result<bool, ClientError> {
         Action::LeaseClose { lease } => {
             let lease = client.lease(lease).await?;
             lease.is_some_and(|lease| matches!(lease.record.status, LeaseStatus::Closed { .. }))
+        }
+        Action::OrderUpdate { order, change: OrderChange::Manifest { hash } } => {
+            client.order(order).await?.is_some_and(|order| order.record.manifest == *hash)
         }
         Action::ResultAccept { lease } => client.lease(lease).await?.is_some_and(|lease| {
             matches!(lease.record.status, LeaseStatus::Closed { settled: true, .. })

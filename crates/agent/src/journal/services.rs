@@ -11,7 +11,7 @@ use redb::{ReadableDatabase, ReadableTable, TableDefinition};
 /// Lease to [`ServiceEntry`].
 pub(super) const SERVICES: Table = TableDefinition::new("services");
 
-/// Bound for decoding an entry: a manifest, and what is known of each of its containers' images.
+/// Bound for decoding an entry: two manifests, and what is known of the container's image.
 const MAX_SERVICE_BYTES: usize = 16 << 20;
 
 /// Ended leases of which it is still told how they ended.
@@ -24,10 +24,13 @@ pub(crate) struct ServiceEntry {
     pub(crate) stage: Stage,
     /// `None` once nothing is left of it.
     pub(crate) deploy: Option<Deploy>,
+    /// What is to run in its place.
+    pub(crate) update: Option<Deploy>,
+    /// Why the last update was given up.
+    pub(crate) update_failed: Option<String>,
     /// Leases with the same may talk to each other.
     pub(crate) network: Hash,
-    /// One for each container.
-    pub(crate) replicas: Vec<ReplicaEntry>,
+    pub(crate) replica: ReplicaEntry,
     /// When the stage was written, milliseconds since 1970.
     pub(crate) at_ms: u64,
 }
@@ -37,6 +40,8 @@ pub(crate) struct ServiceEntry {
 pub(crate) struct ReplicaEntry {
     /// An `ImageRecord` in JSON.
     pub(crate) image: Option<String>,
+    /// The commitment of the manifest that it was made for: of another, it is made anew.
+    pub(crate) made_for: Option<Hash>,
     pub(crate) restarts: u32,
     pub(crate) last_exit: Option<String>,
     /// Ports in the container, and where they are served.
@@ -91,13 +96,16 @@ mod tests {
 
     fn entry(at_ms: u64, live: bool) -> ServiceEntry {
         let manifest = Manifest { group: "here".into(), services: Vec::new() };
-        let deploy = Deploy { lease: LeaseId::default(), unit: 0, manifest, salt: Hash::ZERO };
+        let deploy =
+            Deploy { lease: LeaseId::default(), service: "web".into(), manifest, salt: Hash::ZERO };
         ServiceEntry {
             tenant: AccountId::default(),
             stage: if live { Stage::Running } else { Stage::Closed },
             deploy: live.then_some(deploy),
+            update: None,
+            update_failed: None,
             network: Hash::ZERO,
-            replicas: vec![ReplicaEntry { restarts: 3, ..ReplicaEntry::default() }],
+            replica: ReplicaEntry { restarts: 3, ..ReplicaEntry::default() },
             at_ms,
         }
     }

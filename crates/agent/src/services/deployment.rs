@@ -1,4 +1,4 @@
-//! A lease's services, as this process knows them.
+//! A lease's service, as this process knows it.
 
 use super::{
     Stage,
@@ -6,9 +6,9 @@ use super::{
     now_ms,
     plan::{self, ReplicaPlan},
 };
-use crate::journal::{JournalError, ReplicaEntry, ServiceEntry};
+use crate::journal::{JournalError, ServiceEntry};
 use crate::shared::Shared;
-use muster_api::service::{Container, Deploy, Port, Status};
+use muster_api::service::{Container, Deploy, Port, Status, Step, commitment};
 use muster_market::Request;
 use muster_sandbox::oci::{
     container::{Containers, State},
@@ -16,34 +16,44 @@ use muster_sandbox::oci::{
 };
 use muster_types::{AccountId, Hash, LeaseId};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub(crate) struct Deployment {
     pub(crate) lease: LeaseId,
     pub(crate) tenant: AccountId,
-    pub(crate) replicas: Vec<Replica>,
     board: Mutex<Board>,
-    /// Held while containers are made, which is not cut short.
+    /// How often its container was made by this process.
+    pub(crate) made: watch::Sender<u64>,
+    /// Held while its container is made, which is not cut short.
     pub(crate) making: Arc<tokio::sync::Mutex<()>>,
     /// One write to the journal at a time, in order.
     writing: tokio::sync::Mutex<()>,
+    /// Told when another manifest was delivered.
+    delivered: Notify,
     /// Cancelled when it ends: no more connections to it.
     pub(crate) ended: CancellationToken,
 }
 
 struct Board {
     entry: ServiceEntry,
+    /// `None` once nothing is left of it.
+    replica: Option<Arc<Replica>>,
     pulling: Pulling,
+    served: Vec<Served>,
 }
 
+/// A port that is served for everybody.
+struct Served {
+    port: u16,
+    address: String,
+    _until: DropGuard,
+}
+
+/// What its container is made of.
 pub(crate) struct Replica {
     pub(crate) plan: ReplicaPlan,
     image: Mutex<Option<Image>>,
-    /// How often its container was made by this process.
-    pub(crate) made: watch::Sender<u64>,
-    /// Ports in the container, and where the provider serves them.
-    served: Mutex<Vec<(u16, String)>>,
 }
 
 impl Deployment {
@@ -53,28 +63,22 @@ impl Deployment {
         entry: ServiceEntry,
         request: Option<&Request>,
     ) -> Result<Self, String> {
-        let plans = match (&entry.deploy, request) {
-            (Some(deploy), Some(request)) => plan::lower(deploy, request)?,
+        let plan = match (&entry.deploy, request) {
+            (Some(deploy), Some(request)) => Some(plan::lower(deploy, request)?),
             // Its lease is gone, what it took no longer matters.
-            (Some(deploy), None) => plan::lower(deploy, &everything())?,
-            (None, _) => Vec::new(),
+            (Some(deploy), None) => Some(plan::lower(deploy, &everything())?),
+            (None, _) => None,
         };
-        let replica = |plan| Replica {
-            plan,
-            image: Mutex::default(),
-            made: watch::Sender::new(0),
-            served: Mutex::default(),
-        };
-        let replicas: Vec<Replica> = plans.into_iter().map(replica).collect();
-        let mut entry = entry;
-        entry.replicas.resize(replicas.len(), ReplicaEntry::default());
+        let replica = plan.map(|plan| Arc::new(Replica::new(plan)));
+        let (tenant, pulling, served) = (entry.tenant, Pulling::default(), Vec::new());
         Ok(Self {
             lease,
-            tenant: entry.tenant,
-            replicas,
-            board: Mutex::new(Board { entry, pulling: Pulling::default() }),
+            tenant,
+            board: Mutex::new(Board { entry, replica, pulling, served }),
+            made: watch::Sender::new(0),
             making: Arc::default(),
             writing: tokio::sync::Mutex::default(),
+            delivered: Notify::new(),
             ended: CancellationToken::new(),
         })
     }
@@ -91,6 +95,18 @@ impl Deployment {
         self.board().entry.stage.clone()
     }
 
+    /// What its container is made of, or will be; `None` once nothing is left of it.
+    pub(crate) fn replica(&self) -> Option<Arc<Replica>> {
+        self.board().replica.clone()
+    }
+
+    /// Puts another in its place, and closes the ports that this one does not have.
+    pub(crate) fn set_replica(&self, replica: Arc<Replica>) {
+        let mut board = self.board();
+        board.served.retain(|served| replica.plan.is_global(served.port));
+        board.replica = Some(replica);
+    }
+
     /// Containers of the same may talk to each other.
     pub(crate) fn network(&self) -> Hash {
         self.board().entry.network
@@ -102,9 +118,23 @@ impl Deployment {
         board.entry.stage.ends() && board.entry.deploy.is_none()
     }
 
-    /// Whether this is what runs under the lease, or did.
-    pub(crate) fn is(&self, deploy: &Deploy) -> Option<bool> {
-        self.board().entry.deploy.as_ref().map(|known| known == deploy)
+    /// The commitment of the manifest that its container is of.
+    pub(crate) fn commitment(&self) -> Option<Hash> {
+        let board = self.board();
+        board.entry.deploy.as_ref().map(|deploy| commitment(&deploy.manifest, &deploy.salt))
+    }
+
+    /// What runs under the lease, or will, as far as it is known.
+    pub(crate) fn wanted(&self) -> Option<Deploy> {
+        let board = self.board();
+        board.entry.update.as_ref().or(board.entry.deploy.as_ref()).cloned()
+    }
+
+    /// Returns when another manifest waits to be taken up.
+    pub(crate) async fn delivered(&self) {
+        while self.board().entry.update.is_none() {
+            self.delivered.notified().await;
+        }
     }
 
     pub(crate) fn set_pulling(&self, pulling: Pulling) {
@@ -123,33 +153,64 @@ impl Deployment {
         entry.at_ms = now_ms();
         let (lease, written) = (self.lease, entry.clone());
         shared.journal(move |journal| journal.set_services(lease, &written)).await?;
-        self.board().entry = entry;
+        let mut board = self.board();
+        if entry.deploy.is_none() {
+            board.replica = None;
+        }
+        board.entry = entry;
+        drop(board);
+        self.delivered.notify_one();
         Ok(())
     }
 
     /// Where it stands, for its tenant.
     pub(crate) fn status(&self, containers: &Containers) -> Status {
         let board = self.board();
-        let step = board.entry.stage.step(board.pulling.clone());
-        let entries = board.entry.replicas.clone();
+        let entry = board.entry.clone();
+        let step = match entry.update {
+            // It is taken up at once.
+            Some(_) if entry.stage == Stage::Running => Step::Updating,
+            _ => entry.stage.step(board.pulling.clone()),
+        };
+        let (replica, ports) = (board.replica.clone(), board.ports());
         drop(board);
-        let container = |(replica, entry): (&Replica, ReplicaEntry)| {
+        let container = replica.map(|replica| {
             let found = containers.get(&replica.plan.id).and_then(|found| found.state());
             Container {
                 service: replica.plan.service.clone(),
                 image: replica.image().map(|image| image.digest.to_string()),
                 running: matches!(found, Ok(State::Running)),
-                restarts: entry.restarts,
-                last_exit: entry.last_exit,
-                ports: replica.ports(),
+                restarts: entry.replica.restarts,
+                last_exit: entry.replica.last_exit,
+                ports,
             }
-        };
-        let containers = self.replicas.iter().zip(entries).map(container).collect();
-        Status { step, containers }
+        });
+        let manifest = self.commitment();
+        Status { step, manifest, container, update_failed: entry.update_failed }
     }
 
-    pub(crate) fn replica(&self, service: &str) -> Option<(usize, &Replica)> {
-        self.replicas.iter().enumerate().find(|(_, replica)| replica.plan.service == service)
+    /// Notes where a port is served, until the token is cancelled that it gives.
+    pub(crate) fn serve(&self, port: u16, address: String) -> CancellationToken {
+        let until = CancellationToken::new();
+        let served = Served { port, address, _until: until.clone().drop_guard() };
+        self.board().served.push(served);
+        until
+    }
+
+    /// Whether a port is served by this process.
+    pub(crate) fn is_served(&self, port: u16) -> bool {
+        self.board().served.iter().any(|served| served.port == port)
+    }
+}
+
+impl Board {
+    fn ports(&self) -> Vec<Port> {
+        let address = |port: u16| self.served.iter().find(|served| served.port == port);
+        let port = |&(port, _): &(u16, bool)| Port {
+            port,
+            address: address(port).map(|served| served.address.clone()),
+        };
+        self.replica.iter().flat_map(|replica| &replica.plan.ports).map(port).collect()
     }
 }
 
@@ -164,6 +225,10 @@ fn everything() -> Request {
 }
 
 impl Replica {
+    pub(crate) fn new(plan: ReplicaPlan) -> Self {
+        Self { plan, image: Mutex::default() }
+    }
+
     pub(crate) fn image(&self) -> Option<Image> {
         self.image.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -171,25 +236,5 @@ impl Replica {
     /// Keeps the image's layers from being dropped, until it is set to none.
     pub(crate) fn set_image(&self, image: Option<Image>) {
         *self.image.lock().unwrap_or_else(PoisonError::into_inner) = image;
-    }
-
-    pub(crate) fn set_served(&self, port: u16, address: String) {
-        self.served.lock().unwrap_or_else(PoisonError::into_inner).push((port, address));
-    }
-
-    fn ports(&self) -> Vec<Port> {
-        let served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
-        let address = |port: u16| served.iter().find(|(known, _)| *known == port);
-        let port = |&(port, _): &(u16, bool)| Port {
-            port,
-            address: address(port).map(|(_, address)| address.clone()),
-        };
-        self.plan.ports.iter().map(port).collect()
-    }
-
-    /// Whether any of its ports is served by this process.
-    pub(crate) fn is_served(&self, port: u16) -> bool {
-        let served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
-        served.iter().any(|(known, _)| *known == port)
     }
 }

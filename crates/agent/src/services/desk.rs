@@ -10,15 +10,19 @@
 //! | the tenant | open | a manifest that the order did not commit to | bad request |
 //! | the tenant | open | a manifest that cannot be run here | bad request; the lease is declined |
 //! | the tenant | open | the manifest | written down, then taken |
-//! | the tenant | taken | the same manifest | taken |
-//! | the tenant | taken | another manifest | conflict |
+//! | the tenant | taken | the same manifest | taken; the ledger is told that it runs, where it waits for that |
+//! | the tenant | taken, and the last update failed | the same manifest | written down, then taken: tried again |
+//! | the tenant | comes up, or is updated | another manifest | conflict: ask again |
+//! | the tenant | runs | another, to which the order did not commit | conflict |
+//! | the tenant | runs | another, with other volumes, or that cannot be run here | bad request; what runs goes on |
+//! | the tenant | runs | another | written down, then taken: an update |
 //! | anybody | any, where no containers are run | a manifest | no containers |
 
 use super::{Services, Stage, deployment::Deployment, drive::Drive, now_ms, plan, streams};
 use crate::{
     check,
     denial::Denial,
-    journal::ServiceEntry,
+    journal::{ReplicaEntry, ServiceEntry},
     lease::{Phase, Slot},
     shared::Shared,
 };
@@ -47,9 +51,10 @@ impl Service for Calls {
             codec::decode(&request, MAX_MESSAGE_BYTES).map_err(|error| malformed(&error))?;
         let answer = match request {
             Request::Deploy(deploy) => shared.deploy(peer, *deploy).await,
-            Request::Status { lease } => {
-                shared.services_status(peer, lease).await.map(Response::Status)
-            }
+            Request::Status { lease } => shared
+                .services_status(peer, lease)
+                .await
+                .map(|status| Response::Status(Box::new(status))),
         };
         answer.map(|answer| codec::encode(&answer).into()).map_err(|denial| {
             tracing::debug!(peer = %peer.short(), %denial, "refused");
@@ -103,14 +108,15 @@ impl Shared {
         let slot = self.lease(lease).await?;
         check::admit(&slot, peer)?;
         check::plain(&slot)?;
-        Ok(Status { step: Step::Waiting, containers: Vec::new() })
+        let (manifest, container, update_failed) = (None, None, None);
+        Ok(Status { step: Step::Waiting, manifest, container, update_failed })
     }
 
     async fn deploy(self: &Arc<Self>, peer: AccountId, deploy: Deploy) -> Result<Response, Denial> {
         if let Some(services) = self.services()
             && let Some(deployment) = services.deployment(&deploy.lease)
         {
-            return again(&deployment, peer, &deploy);
+            return self.again(deployment, peer, deploy).await;
         }
         let slot = self.lease(deploy.lease).await?;
         check::admit(&slot, peer)?;
@@ -122,9 +128,7 @@ impl Shared {
             self.decline_granted(&slot, "this provider runs no containers");
             return Err(Denial::NoContainers);
         };
-        let order = self.wallet.client().order(&slot.order).await;
-        let order = order.map_err(|error| Denial::ledger(&error))?.ok_or(Denial::Over)?;
-        if order.record.manifest != commitment(&deploy.manifest, &deploy.salt) {
+        if !self.is_ordered(&slot, &deploy).await? {
             let reason = "manifest: it is not what the lease's order committed to";
             return Err(Denial::bad(reason));
         }
@@ -138,15 +142,74 @@ impl Shared {
         taken.await.map_err(|panic| Denial::internal("take on services", &panic))?
     }
 
+    /// Whether the lease's order commits to the manifest.
+    async fn is_ordered(&self, slot: &Slot, deploy: &Deploy) -> Result<bool, Denial> {
+        let order = self.wallet.client().order(&slot.order).await;
+        let order = order.map_err(|error| Denial::ledger(&error))?.ok_or(Denial::Over)?;
+        Ok(order.record.manifest == commitment(&deploy.manifest, &deploy.salt))
+    }
+
+    /// What is deployed where something was deployed under the lease before.
+    async fn again(
+        self: &Arc<Self>,
+        deployment: Arc<Deployment>,
+        peer: AccountId,
+        deploy: Deploy,
+    ) -> Result<Response, Denial> {
+        if deployment.tenant != peer {
+            return Err(Denial::NotYours);
+        }
+        let stage = deployment.stage();
+        let wanted = deployment.wanted().filter(|_| !stage.ends()).ok_or(Denial::Over)?;
+        let failed = deployment.entry().update_failed.is_some();
+        let runs = stage == Stage::Running;
+        if wanted == deploy && !(failed && runs) {
+            if runs && let Some(slot) = self.leases.get(&deploy.lease) {
+                // An order that went back to what runs, for one.
+                let shared = Arc::clone(self);
+                self.tracker.spawn(async move { shared.report_ready(&slot).await });
+            }
+            return Ok(Response::Taken);
+        }
+        let slot = self.lease(deploy.lease).await?;
+        check::admit(&slot, peer)?;
+        let _one = slot.preparing.lock().await;
+        if deployment.stage() != Stage::Running || deployment.entry().update.is_some() {
+            let reason = "the lease is still taking up the manifest before: deliver this one again";
+            return Err(Denial::Conflict(reason.to_owned()));
+        }
+        if !self.is_ordered(&slot, &deploy).await? {
+            let reason = "another manifest was deployed under the lease: change its order first";
+            return Err(Denial::Conflict(reason.to_owned()));
+        }
+        let plan = plan::lower(&deploy, &slot.request).map_err(Denial::BadRequest)?;
+        let before = deployment.replica().ok_or(Denial::Over)?;
+        if plan.volumes != before.plan.volumes {
+            let reason = "an update changes no volumes: deploy under another name, then close this";
+            return Err(Denial::bad(reason));
+        }
+        let shared = Arc::clone(self);
+        let written = self.tracker.spawn(async move {
+            let change = deployment.change(&shared, |entry| {
+                entry.update = Some(deploy);
+                entry.update_failed = None;
+            });
+            change.await
+        });
+        written.await.map_err(|panic| Denial::internal("take an update on", &panic))??;
+        Ok(Response::Taken)
+    }
+
     async fn take_on(
         self: Arc<Self>,
         services: Arc<Services>,
         slot: Arc<Slot>,
         deploy: Deploy,
     ) -> Result<Response, Denial> {
-        let _one = slot.preparing.lock().await;
+        let one = slot.preparing.lock().await;
         if let Some(deployment) = services.deployment(&deploy.lease) {
-            return again(&deployment, slot.tenant, &deploy);
+            drop(one);
+            return self.again(deployment, slot.tenant, deploy).await;
         }
         let network = Hash::of(
             "muster service network v1",
@@ -157,8 +220,10 @@ impl Shared {
             tenant: slot.tenant,
             stage: Stage::Pulling,
             deploy: Some(deploy),
+            update: None,
+            update_failed: None,
             network,
-            replicas: Vec::new(),
+            replica: ReplicaEntry::default(),
             at_ms: now_ms(),
         };
         let deployment = Deployment::new(lease, entry, Some(&slot.request));
@@ -175,19 +240,5 @@ impl Shared {
         if slot.phase() == Phase::Granted {
             self.decline(slot.id, reason.to_owned());
         }
-    }
-}
-
-/// The answer where something was deployed under the lease before.
-fn again(deployment: &Deployment, peer: AccountId, deploy: &Deploy) -> Result<Response, Denial> {
-    if deployment.tenant != peer {
-        return Err(Denial::NotYours);
-    }
-    match deployment.is(deploy) {
-        Some(true) => Ok(Response::Taken),
-        Some(false) => Err(Denial::Conflict(
-            "another manifest was deployed under the lease: order another lease".to_owned(),
-        )),
-        None => Err(Denial::Over),
     }
 }

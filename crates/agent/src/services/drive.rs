@@ -2,14 +2,16 @@
 
 use super::{
     Services,
-    deployment::Deployment,
+    deployment::{Deployment, Replica},
     machine::{Event, Stage},
+    plan,
     replica::ended,
 };
 use crate::{
     AgentError,
     backoff::Backoff,
     denial::{Denial, chain},
+    journal::ReplicaEntry,
     lease::{Phase, Slot},
     shared::Shared,
 };
@@ -18,7 +20,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// How long a container may take to end when it is asked to.
-const GRACE: Duration = Duration::from_secs(10);
+pub(super) const GRACE: Duration = Duration::from_secs(10);
 /// The shortest wait before a container is made anew.
 const RESTART_FIRST: Duration = Duration::from_millis(500);
 /// The longest.
@@ -52,6 +54,13 @@ impl Drive {
         while !self.deployment.is_over() {
             let stage = self.deployment.stage();
             let event = self.act(&stage, limit).await;
+            let failed = match (&stage, &event) {
+                (Stage::Updating, Event::Broken(reason)) => Some(reason.clone()),
+                _ => None,
+            };
+            if let Some(reason) = &failed {
+                tracing::info!(lease = %lease.short(), reason, "an update is given up");
+            }
             let next = stage.next(event);
             if next != stage {
                 tracing::info!(lease = %lease.short(), from = stage.name(), to = next.name(), "services");
@@ -59,12 +68,16 @@ impl Drive {
             if let Stage::Failed { step, reason } = &next {
                 tracing::info!(lease = %lease.short(), step, reason, "services failed");
             }
-            let removed = stage.ends();
+            let (removed, updated) = (stage.ends(), stage == Stage::Updating);
             let written = self.deployment.change(&self.shared, |entry| {
                 entry.stage = next;
+                if updated {
+                    entry.update = None;
+                    entry.update_failed = failed;
+                }
                 if removed {
-                    entry.deploy = None;
-                    entry.replicas.clear();
+                    (entry.deploy, entry.update) = (None, None);
+                    entry.replica = ReplicaEntry::default();
                 }
             });
             if let Err(error) = written.await {
@@ -108,6 +121,7 @@ impl Drive {
                 Stage::Starting => self.start().await,
                 Stage::Probing => self.probe().await,
                 Stage::Running => self.serve().await,
+                Stage::Updating => self.update().await,
                 Stage::Failed { .. } | Stage::Closing | Stage::Closed => Ok(()),
             }
         };
@@ -121,10 +135,17 @@ impl Drive {
                 None => std::future::pending().await,
             }
         };
+        let delivered = async {
+            match stage {
+                Stage::Running => self.deployment.delivered().await,
+                _ => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
             () = over.cancelled() => Event::Over,
             () = expired => Event::Expired,
+            () = delivered => Event::Update,
             done = done => match done {
                 Ok(()) => Event::Done,
                 Err(reason) => Event::Broken(reason),
@@ -133,17 +154,14 @@ impl Drive {
     }
 
     async fn pull(&self) -> Result<(), String> {
-        for index in 0..self.deployment.replicas.len() {
-            self.services.image(&self.shared, &self.deployment, index).await?;
-        }
-        Ok(())
+        let Some(replica) = self.deployment.replica() else { return Ok(()) };
+        self.services.image(&self.shared, &self.deployment, &replica).await.map(drop)
     }
 
     async fn start(&self) -> Result<(), String> {
-        for (index, replica) in self.deployment.replicas.iter().enumerate() {
-            let made = self.services.ensure(&self.shared, &self.deployment, index).await;
-            made.map_err(|reason| format!("service {}: {reason}", replica.plan.service))?;
-        }
+        let Some(replica) = self.deployment.replica() else { return Ok(()) };
+        let made = self.services.ensure(&self.shared, &self.deployment).await;
+        made.map_err(|reason| format!("service {}: {reason}", replica.plan.service))?;
         self.services.listen(&self.shared, &self.deployment).await
     }
 
@@ -151,6 +169,11 @@ impl Drive {
         // After a restart of ours: what was served is served again.
         self.services.listen(&self.shared, &self.deployment).await?;
         self.services.probe(&self.deployment).await?;
+        self.report().await
+    }
+
+    /// Tells the ledger that it serves, until that is heard.
+    async fn report(&self) -> Result<(), String> {
         let Some(slot) = &self.slot else { return Ok(()) };
         slot.set_serving();
         loop {
@@ -163,7 +186,25 @@ impl Drive {
         }
     }
 
-    /// Keeps all containers running, for ever.
+    /// Takes up the manifest that was delivered. What served goes on until the new image is there;
+    /// who watches over it does not.
+    async fn update(&self) -> Result<(), String> {
+        if let (Some(deploy), Some(slot)) = (self.deployment.entry().update, &self.slot) {
+            let replica = Arc::new(Replica::new(plan::lower(&deploy, &slot.request)?));
+            let record = self.services.pull(&self.deployment, &replica).await?;
+            let written = self.deployment.change(&self.shared, |entry| {
+                entry.deploy = entry.update.take();
+                entry.replica.image = Some(record);
+                (entry.replica.restarts, entry.replica.last_exit) = (0, None);
+            });
+            written.await.map_err(|error| chain(&error))?;
+            self.deployment.set_replica(replica);
+        }
+        self.start().await?;
+        self.probe().await
+    }
+
+    /// Keeps the container running, for ever.
     async fn serve(&self) -> Result<(), String> {
         if let Some(slot) = &self.slot {
             slot.set_serving();
@@ -174,21 +215,20 @@ impl Drive {
                 tokio::time::sleep(RESTART_LONGEST).await;
             }
         };
-        let all = (0..self.deployment.replicas.len()).map(|index| self.keep(index));
-        tokio::join!(listen, futures::future::join_all(all));
+        tokio::join!(listen, self.keep());
         std::future::pending().await
     }
 
-    /// Keeps a container running: one that ends is made anew, ever later.
-    async fn keep(&self, index: usize) {
-        let Some(replica) = self.deployment.replicas.get(index) else { return };
+    /// Makes the container anew when it ends, ever later.
+    async fn keep(&self) {
+        let Some(replica) = self.deployment.replica() else { return };
         let mut backoff = Backoff::new(RESTART_FIRST, RESTART_LONGEST);
         loop {
-            match self.services.ensure(&self.shared, &self.deployment, index).await {
-                Ok(true) => self.note(index, true, None).await,
+            match self.services.ensure(&self.shared, &self.deployment).await {
+                Ok(true) => self.note(true, None).await,
                 Ok(false) => {}
                 Err(reason) => {
-                    self.note(index, false, Some(reason)).await;
+                    self.note(false, Some(reason)).await;
                     tokio::time::sleep(backoff.next()).await;
                     continue;
                 }
@@ -203,7 +243,7 @@ impl Drive {
                 lease = %self.deployment.lease.short(), service = replica.plan.service, how,
                 "a container ended"
             );
-            self.note(index, false, Some(how)).await;
+            self.note(false, Some(how)).await;
             if since.elapsed() >= WELL_AFTER {
                 backoff.reset();
             }
@@ -212,12 +252,11 @@ impl Drive {
     }
 
     /// Writes down that a container was made anew, or how it ended.
-    async fn note(&self, index: usize, made: bool, exit: Option<String>) {
+    async fn note(&self, made: bool, exit: Option<String>) {
         let written = self.deployment.change(&self.shared, |entry| {
-            if let Some(replica) = entry.replicas.get_mut(index) {
-                replica.restarts = replica.restarts.saturating_add(u32::from(made));
-                replica.last_exit = exit.or(replica.last_exit.take());
-            }
+            let replica = &mut entry.replica;
+            replica.restarts = replica.restarts.saturating_add(u32::from(made));
+            replica.last_exit = exit.or(replica.last_exit.take());
         });
         if let Err(error) = written.await {
             tracing::warn!(error = chain(&error), "a container's end was not written down");

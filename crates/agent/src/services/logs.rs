@@ -1,10 +1,10 @@
 //! What services printed: of the container that runs, and the end of what its earlier runs did.
 
-use super::{Services, deployment::Replica};
+use super::{Services, deployment::Deployment};
 use crate::denial::chain;
 use borsh::{BorshDeserialize, BorshSerialize};
 use muster_api::service::LogLine;
-use muster_sandbox::oci::container::{self, Container, LogQuery, Stream};
+use muster_sandbox::oci::container::{self, Container, ContainerId, LogQuery, Stream};
 use muster_types::codec;
 use std::{
     collections::VecDeque,
@@ -92,7 +92,7 @@ fn earlier(path: &Path) -> Vec<LogLine> {
 /// A service's lines, one after the other.
 pub(super) struct Lines<'s> {
     services: &'s Services,
-    replica: &'s Replica,
+    id: ContainerId,
     follow: bool,
     made: tokio::sync::watch::Receiver<u64>,
     ready: VecDeque<LogLine>,
@@ -104,17 +104,18 @@ pub(super) struct Lines<'s> {
 impl<'s> Lines<'s> {
     pub(super) async fn open(
         services: &'s Services,
-        replica: &'s Replica,
+        deployment: &Deployment,
+        id: ContainerId,
         since_ms: Option<u64>,
         tail_lines: Option<u32>,
         follow: bool,
     ) -> Self {
-        let mut made = replica.made.subscribe();
+        let mut made = deployment.made.subscribe();
         made.borrow_and_update();
         let limit = tail_lines.map(|lines| usize::try_from(lines).unwrap_or(usize::MAX));
-        let mut ready: VecDeque<LogLine> = earlier(&services.earlier_log(&replica.plan.id)).into();
+        let mut ready: VecDeque<LogLine> = earlier(&services.earlier_log(&id)).into();
         ready.retain(|line| since_ms.is_none_or(|since| line.at_ms >= since));
-        let container = services.containers.get(&replica.plan.id).ok();
+        let container = services.containers.get(&id).ok();
         if let Some(limit) = limit {
             let now = match &container {
                 Some(container) => tail(container, limit).await.len(),
@@ -124,7 +125,7 @@ impl<'s> Lines<'s> {
             ready.drain(..surplus);
         }
         let query = LogQuery { tail: limit, since_ms, follow };
-        let mut lines = Self { services, replica, follow, made, ready, log: None, made_ms: None };
+        let mut lines = Self { services, id, follow, made, ready, log: None, made_ms: None };
         lines.read(container, query);
         lines
     }
@@ -157,7 +158,7 @@ impl<'s> Lines<'s> {
             }
             // The next run has a log of its own.
             self.made.changed().await.ok()?;
-            let container = self.services.containers.get(&self.replica.plan.id).ok();
+            let container = self.services.containers.get(&self.id).ok();
             self.read(container, LogQuery { follow: true, ..LogQuery::default() });
         }
     }

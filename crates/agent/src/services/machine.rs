@@ -1,5 +1,7 @@
 //! The life of a lease's services here, as pure state. What is written down is the stage; what is
-//! done in it may be done again after a restart.
+//! done in it may be done again after a restart. Running turns to updating when the tenant delivers
+//! another manifest. An update that fails is given up: what is there by then is served, and its
+//! tenant may deliver what ran before; where it does neither in time, the lease is declined.
 //!
 //! | stage | it does | done | failed, or out of time | the lease ends |
 //! |---|---|---|---|---|
@@ -7,6 +9,7 @@
 //! | starting | make volumes and containers | probing | failed | closing |
 //! | probing | wait for ports, tell the ledger | running | failed | closing |
 //! | running | serve, restart what ends | closing | closing | closing |
+//! | updating | fetch the new image, then make the container anew, wait for its ports, tell the ledger | running | running | closing |
 //! | failed | decline, remove everything | failed, at rest | again | failed |
 //! | closing | stop, remove everything | closed, at rest | again | closing |
 //! | closed | nothing | | | |
@@ -21,6 +24,7 @@ pub(crate) enum Stage {
     Starting,
     Probing,
     Running,
+    Updating,
     Failed { step: String, reason: String },
     Closing,
     Closed,
@@ -35,6 +39,8 @@ pub(crate) enum Event {
     Broken(String),
     /// It was not done in time.
     Expired,
+    /// Another manifest was delivered.
+    Update,
     /// The lease is over.
     Over,
 }
@@ -47,7 +53,11 @@ impl Stage {
             (Self::Failed { .. }, _) => self.clone(),
             (Self::Closing, Event::Done) => Self::Closed,
             (Self::Closing, _) => Self::Closing,
-            (_, Event::Over) | (Self::Running, _) => Self::Closing,
+            (_, Event::Over) => Self::Closing,
+            (Self::Running, Event::Update) => Self::Updating,
+            (Self::Running, _) => Self::Closing,
+            (Self::Updating, _) => Self::Running,
+            (_, Event::Update) => self.clone(),
             (Self::Pulling, Event::Done) => Self::Starting,
             (Self::Starting, Event::Done) => Self::Probing,
             (Self::Probing, Event::Done) => Self::Running,
@@ -76,6 +86,7 @@ impl Stage {
             Self::Starting => "starting",
             Self::Probing => "probing",
             Self::Running => "running",
+            Self::Updating => "updating",
             Self::Failed { .. } => "failed",
             Self::Closing => "closing",
             Self::Closed => "closed",
@@ -92,6 +103,7 @@ impl Stage {
             Self::Starting => Step::Starting,
             Self::Probing => Step::Probing,
             Self::Running => Step::Running,
+            Self::Updating => Step::Updating,
             Self::Failed { step, reason } => {
                 Step::Failed { step: step.clone(), reason: reason.clone() }
             }
@@ -114,20 +126,22 @@ mod tests {
 
     #[test]
     fn each_stage_goes_on_fails_by_its_own_name_or_closes() {
-        use Stage::{Closed, Closing, Probing, Pulling, Running, Starting};
+        use Stage::{Closed, Closing, Probing, Pulling, Running, Starting, Updating};
         let failed = || Stage::Failed { step: "pulling".into(), reason: "why".into() };
-        // After: done, broken, expired, over. A name stands for a failure in that step.
-        let table: [(Stage, [Result<Stage, &str>; 4]); 7] = [
-            (Pulling, [Ok(Starting), Err("pulling"), Err("pulling"), Ok(Closing)]),
-            (Starting, [Ok(Probing), Err("starting"), Err("starting"), Ok(Closing)]),
-            (Probing, [Ok(Running), Err("probing"), Err("probing"), Ok(Closing)]),
-            (Running, [Ok(Closing), Ok(Closing), Ok(Closing), Ok(Closing)]),
-            (failed(), [Ok(failed()), Ok(failed()), Ok(failed()), Ok(failed())]),
-            (Closing, [Ok(Closed), Ok(Closing), Ok(Closing), Ok(Closing)]),
-            (Closed, [Ok(Closed), Ok(Closed), Ok(Closed), Ok(Closed)]),
+        // After: done, broken, expired, over, update. A name stands for a failure in that step.
+        let table: [(Stage, [Result<Stage, &str>; 5]); 8] = [
+            (Pulling, [Ok(Starting), Err("pulling"), Err("pulling"), Ok(Closing), Ok(Pulling)]),
+            (Starting, [Ok(Probing), Err("starting"), Err("starting"), Ok(Closing), Ok(Starting)]),
+            (Probing, [Ok(Running), Err("probing"), Err("probing"), Ok(Closing), Ok(Probing)]),
+            (Running, [Ok(Closing), Ok(Closing), Ok(Closing), Ok(Closing), Ok(Updating)]),
+            (Updating, [Ok(Running), Ok(Running), Ok(Running), Ok(Closing), Ok(Running)]),
+            (failed(), [(); 5].map(|()| Ok(failed()))),
+            (Closing, [Ok(Closed), Ok(Closing), Ok(Closing), Ok(Closing), Ok(Closing)]),
+            (Closed, [(); 5].map(|()| Ok(Closed))),
         ];
         for (stage, after) in table {
-            let events = [Event::Done, Event::Broken("why".into()), Event::Expired, Event::Over];
+            let broken = Event::Broken("why".into());
+            let events = [Event::Done, broken, Event::Expired, Event::Over, Event::Update];
             for (event, expected) in events.into_iter().zip(after) {
                 let next = stage.next(event.clone());
                 match expected {
@@ -150,6 +164,7 @@ mod tests {
             (Stage::Starting, true, false),
             (Stage::Probing, true, false),
             (Stage::Running, false, false),
+            (Stage::Updating, false, false),
             (failed, false, true),
             (Stage::Closing, false, true),
             (Stage::Closed, false, true),

@@ -108,9 +108,9 @@ impl Services {
         let _one = self.introducing.lock().unwrap_or_else(PoisonError::into_inner);
         let members: Vec<Arc<Deployment>> = self.deployments().values().cloned().collect();
         let members = members.iter().filter(|deployment| deployment.network() == *network);
-        let found: Vec<(&Replica, Ipv4Addr)> = members
-            .flat_map(|deployment| &deployment.replicas)
-            .filter_map(|replica| {
+        let found: Vec<(Arc<Replica>, Ipv4Addr)> = members
+            .filter_map(|deployment| {
+                let replica = deployment.replica()?;
                 let container = self.containers.get(&replica.plan.id).ok()?;
                 Some((replica, container.address().ok()?))
             })

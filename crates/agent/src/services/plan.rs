@@ -1,4 +1,4 @@
-//! From a manifest to the containers of one lease: pure checks, before anything costs anything.
+//! From a manifest to the container of one lease: pure checks, before anything costs anything.
 
 use muster_api::service::Deploy;
 use muster_market::Request;
@@ -11,8 +11,8 @@ use muster_spec::sdl::{Compute, Proto, Service, StorageClass};
 use muster_types::LeaseId;
 use std::path::PathBuf;
 
-/// Containers of one lease.
-pub(crate) const MAX_CONTAINERS: usize = 16;
+/// Of a name that is no service's.
+const MAX_NAME_CHARS: usize = 63;
 /// Exposed ports of one container.
 const MAX_PORTS: usize = 64;
 /// Where a volume in memory is.
@@ -32,6 +32,13 @@ pub(crate) struct ReplicaPlan {
     pub(crate) ports: Vec<(u16, bool)>,
 }
 
+impl ReplicaPlan {
+    /// Whether a port is for everybody.
+    pub(crate) fn is_global(&self, port: u16) -> bool {
+        self.ports.iter().any(|&(known, global)| known == port && global)
+    }
+}
+
 /// A directory with a quota.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct VolumePlan {
@@ -43,45 +50,38 @@ pub(crate) struct VolumePlan {
     pub(crate) persistent: bool,
 }
 
-/// The containers that a lease of `request` runs, each after those that it depends on.
+/// The container that a lease of `request` runs.
 ///
 /// # Errors
 /// What cannot be run, and the fix.
-pub(crate) fn lower(deploy: &Deploy, request: &Request) -> Result<Vec<ReplicaPlan>, String> {
-    let ours = |service: &&Service| service.unit == deploy.unit;
-    let services: Vec<&Service> = deploy.manifest.services.iter().filter(ours).collect();
-    if services.is_empty() || services.len() > MAX_CONTAINERS {
-        let (count, unit) = (services.len(), deploy.unit);
-        return Err(format!(
-            "unit {unit} of the manifest has {count} services, a lease runs 1 to {MAX_CONTAINERS}"
-        ));
-    }
-    fits(&services, request)?;
-    let plans = ordered(&services)?.into_iter().zip(0..);
-    plans.map(|(service, index)| replica(deploy.lease, index, service)).collect()
+pub(crate) fn lower(deploy: &Deploy, request: &Request) -> Result<ReplicaPlan, String> {
+    let known = deploy.manifest.services.iter().find(|service| service.name == deploy.service);
+    let service = known.ok_or_else(|| {
+        let short: String = deploy.service.chars().take(MAX_NAME_CHARS).collect();
+        format!("the manifest has no service {short:?}: deliver one that it has")
+    })?;
+    fits(service, request).and_then(|()| replica(deploy.lease, service)).map_err(|reason| {
+        // Its name is one by now.
+        format!("service {}: {reason}", service.name)
+    })
 }
 
-/// Whether the services together take no more than was leased.
-fn fits(services: &[&Service], request: &Request) -> Result<(), String> {
-    let sum = |of: fn(&Compute) -> u64| {
-        services.iter().fold(0u64, |sum, service| sum.saturating_add(of(&service.compute)))
-    };
+/// Whether a service takes no more than was leased.
+fn fits(service: &Service, request: &Request) -> Result<(), String> {
+    let compute = &service.compute;
     for (name, taken, leased) in [
-        ("cpu", sum(|compute| compute.cpu_milli), request.cpu_milli),
-        ("memory", sum(memory), request.memory_bytes),
-        ("storage", sum(|compute| volumes(compute, false)), request.disk_bytes),
+        ("cpu", compute.cpu_milli, request.cpu_milli),
+        ("memory", memory(compute), request.memory_bytes),
+        ("storage", volumes(compute, false), request.disk_bytes),
     ] {
         if taken > leased {
-            return Err(format!(
-                "the unit's services take {taken} of {name}, the lease has {leased}: give each \
-                 service a compute profile of its own"
-            ));
+            return Err(format!("it takes {taken} of {name}, the lease has {leased}: lease more"));
         }
     }
-    if services.iter().any(|service| service.compute.gpus.count > 0) {
+    if compute.gpus.count > 0 {
         return Err("this provider gives containers no GPUs: order without".to_owned());
     }
-    if services.iter().any(|service| service.tee.is_some()) {
+    if service.tee.is_some() {
         return Err("this provider has no trusted execution environment: order without".to_owned());
     }
     Ok(())
@@ -96,37 +96,18 @@ fn memory(compute: &Compute) -> u64 {
     compute.memory_bytes.saturating_add(volumes(compute, true))
 }
 
-/// Dependencies first; those of other leases do not count.
-fn ordered<'s>(services: &[&'s Service]) -> Result<Vec<&'s Service>, String> {
-    let mut left: Vec<&Service> = services.to_vec();
-    let mut done: Vec<&Service> = Vec::new();
-    while !left.is_empty() {
-        let waits = |service: &&Service| {
-            left.iter().any(|other| service.dependencies.contains(&other.name))
-        };
-        let Some(next) = left.iter().position(|service| !waits(service)) else {
-            let names: Vec<&str> = left.iter().map(|service| service.name.as_str()).collect();
-            return Err(format!("{} depend on each other: remove one", names.join(", ")));
-        };
-        done.push(left.remove(next));
-    }
-    Ok(done)
-}
-
 /// The first half of the lease's id, in hexadecimal: containers' names are short.
-pub(crate) fn prefix(lease: LeaseId) -> String {
+fn prefix(lease: LeaseId) -> String {
     let mut name = lease.to_string();
     name.truncate(32);
     name
 }
 
-fn replica(lease: LeaseId, index: usize, service: &Service) -> Result<ReplicaPlan, String> {
-    let name = &service.name;
-    let refuse = |reason: String| format!("service {name}: {reason}");
+fn replica(lease: LeaseId, service: &Service) -> Result<ReplicaPlan, String> {
     let parse = |text: String| -> Result<ContainerId, String> {
-        text.parse().map_err(|error| refuse(format!("{error}")))
+        text.parse().map_err(|error| format!("{error}"))
     };
-    let image: ImageRef = service.image.parse().map_err(|error| refuse(format!("{error}")))?;
+    let image: ImageRef = service.image.parse().map_err(|error| format!("{error}"))?;
     let credentials = match &service.credentials {
         // What is for one registry is not shown to another.
         Some(known) if known.host == image.host() || known.host == image.api_host() => {
@@ -134,7 +115,7 @@ fn replica(lease: LeaseId, index: usize, service: &Service) -> Result<ReplicaPla
         }
         Some(known) => {
             let (host, registry) = (&known.host, image.host());
-            return Err(refuse(format!("credentials are for {host}, the image is at {registry}")));
+            return Err(format!("credentials are for {host}, the image is at {registry}"));
         }
         None => Credentials::Anonymous,
     };
@@ -146,14 +127,12 @@ fn replica(lease: LeaseId, index: usize, service: &Service) -> Result<ReplicaPla
         }
     }
     if ports.len() > MAX_PORTS {
-        return Err(refuse(format!("{} ports, at most {MAX_PORTS}", ports.len())));
+        return Err(format!("{} ports, at most {MAX_PORTS}", ports.len()));
     }
-    let (limits, volumes) =
-        limits(service, |volume| parse(format!("{}-{index}-{volume}", prefix(lease))))
-            .map_err(refuse)?;
+    let (limits, volumes) = limits(service, |volume| parse(format!("{}-{volume}", prefix(lease))))?;
     Ok(ReplicaPlan {
-        id: parse(format!("{}-{index}", prefix(lease)))?,
-        service: name.clone(),
+        id: parse(prefix(lease))?,
+        service: service.name.clone(),
         image,
         credentials,
         overrides: Overrides {

@@ -2,6 +2,7 @@
 
 use super::{Services, deployment::Deployment};
 use crate::{denial::chain, shared::Shared};
+use muster_sandbox::oci::container::ContainerId;
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -29,38 +30,34 @@ impl Services {
         shared: &Arc<Shared>,
         deployment: &Arc<Deployment>,
     ) -> Result<(), String> {
-        let before = deployment.entry().replicas;
-        for (index, replica) in deployment.replicas.iter().enumerate() {
-            let wanted = replica.plan.ports.iter().filter(|(_, global)| *global);
-            for &(port, _) in wanted.filter(|(port, _)| !replica.is_served(*port)) {
-                let known = before.get(index).and_then(|entry| {
-                    entry.ports.iter().find(|(known, _)| *known == port).map(|(_, host)| *host)
+        let Some(replica) = deployment.replica() else { return Ok(()) };
+        let before = deployment.entry().replica.ports;
+        let wanted = replica.plan.ports.iter().filter(|(_, global)| *global);
+        for &(port, _) in wanted.filter(|(port, _)| !deployment.is_served(*port)) {
+            let known = before.iter().find(|(known, _)| *known == port).map(|(_, host)| *host);
+            let listener = self.bind(known).await.map_err(|error| {
+                let bind = self.config.bind;
+                format!("no port of {bind} can be served: {error}; the provider must name more")
+            })?;
+            let at = listener.local_addr().map_err(|error| error.to_string())?;
+            if known != Some(at.port()) {
+                let written = deployment.change(shared, |entry| {
+                    entry.replica.ports.retain(|(known, _)| *known != port);
+                    entry.replica.ports.push((port, at.port()));
                 });
-                let listener = self.bind(known).await.map_err(|error| {
-                    let bind = self.config.bind;
-                    format!("no port of {bind} can be served: {error}; the provider must name more")
-                })?;
-                let at = listener.local_addr().map_err(|error| error.to_string())?;
-                if known != Some(at.port()) {
-                    let written = deployment.change(shared, |entry| {
-                        if let Some(entry) = entry.replicas.get_mut(index) {
-                            entry.ports.retain(|(known, _)| *known != port);
-                            entry.ports.push((port, at.port()));
-                        }
-                    });
-                    written.await.map_err(|error| chain(&error))?;
-                }
-                replica.set_served(port, self.told(at));
-                let proxy = Arc::clone(self).proxy(Arc::clone(deployment), index, port, listener);
-                let (ended, over) = (shared.ended.clone(), deployment.ended.clone());
-                shared.tracker.spawn(async move {
-                    tokio::select! {
-                        () = ended.cancelled() => {}
-                        () = over.cancelled() => {}
-                        () = proxy => {}
-                    }
-                });
+                written.await.map_err(|error| chain(&error))?;
             }
+            let until = deployment.serve(port, self.told(at));
+            let proxy = Arc::clone(self).proxy(replica.plan.id.clone(), port, listener);
+            let (ended, over) = (shared.ended.clone(), deployment.ended.clone());
+            shared.tracker.spawn(async move {
+                tokio::select! {
+                    () = ended.cancelled() => {}
+                    () = over.cancelled() => {}
+                    () = until.cancelled() => {}
+                    () = proxy => {}
+                }
+            });
         }
         Ok(())
     }
@@ -85,13 +82,7 @@ impl Services {
         }
     }
 
-    async fn proxy(
-        self: Arc<Self>,
-        deployment: Arc<Deployment>,
-        index: usize,
-        port: u16,
-        listener: TcpListener,
-    ) {
+    async fn proxy(self: Arc<Self>, id: ContainerId, port: u16, listener: TcpListener) {
         let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         // Dropped with it, they end with the listener.
         let mut connections = tokio::task::JoinSet::new();
@@ -109,11 +100,10 @@ impl Services {
                 },
                 Some(_) = connections.join_next() => continue,
             };
-            let (services, deployment) = (Arc::clone(&self), Arc::clone(&deployment));
+            let (services, id) = (Arc::clone(&self), id.clone());
             connections.spawn(async move {
                 let _turn = turn;
-                let Some(replica) = deployment.replicas.get(index) else { return };
-                if let Ok(mut server) = services.connect(&replica.plan.id, port).await {
+                if let Ok(mut server) = services.connect(&id, port).await {
                     let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
                 }
             });
@@ -121,11 +111,7 @@ impl Services {
     }
 
     /// A connection to a port of a container.
-    pub(super) async fn connect(
-        &self,
-        id: &muster_sandbox::oci::container::ContainerId,
-        port: u16,
-    ) -> io::Result<TcpStream> {
+    pub(super) async fn connect(&self, id: &ContainerId, port: u16) -> io::Result<TcpStream> {
         let container = self.containers.get(id).map_err(io::Error::other)?;
         let address: Ipv4Addr = container.address().map_err(io::Error::other)?;
         let to = SocketAddr::new(IpAddr::V4(address), port);

@@ -13,16 +13,15 @@ impl Services {
     /// # Errors
     /// A container ended, with how and what it said last.
     pub(super) async fn probe(&self, deployment: &Deployment) -> Result<(), String> {
-        for replica in &deployment.replicas {
-            let name = &replica.plan.service;
-            let container = self.containers.get(&replica.plan.id);
-            let container = container.map_err(|error| chain(&error))?;
-            alive(name, &container).await?;
-            for (port, _) in &replica.plan.ports {
-                while self.connect(&replica.plan.id, *port).await.is_err() {
-                    alive(name, &container).await?;
-                    tokio::time::sleep(EVERY).await;
-                }
+        let Some(replica) = deployment.replica() else { return Ok(()) };
+        let name = &replica.plan.service;
+        let container = self.containers.get(&replica.plan.id);
+        let container = container.map_err(|error| chain(&error))?;
+        alive(name, &container).await?;
+        for (port, _) in &replica.plan.ports {
+            while self.connect(&replica.plan.id, *port).await.is_err() {
+                alive(name, &container).await?;
+                tokio::time::sleep(EVERY).await;
             }
         }
         Ok(())

@@ -1,9 +1,13 @@
 //! Taking up what ran before a restart, and removing what nobody owns.
 
-use super::{Services, Stage, deployment::Deployment, drive::Drive};
+use super::{
+    Services, Stage,
+    deployment::{Deployment, Replica},
+    drive::Drive,
+};
 use crate::{
     AgentError,
-    journal::{Journal, ServiceEntry},
+    journal::{Journal, ReplicaEntry, ServiceEntry},
     shared::Shared,
 };
 use muster_sandbox::oci::container::{ContainerError, ContainerId};
@@ -11,8 +15,8 @@ use muster_types::LeaseId;
 use std::{collections::BTreeSet, fs, io, sync::Arc, time::Duration};
 
 impl Services {
-    /// Stops a deployment's containers, each within `grace`, and removes all that there is of
-    /// them. May be called again after any failure.
+    /// Stops a deployment's container within `grace`, and removes all that there is of it. May be
+    /// called again after any failure.
     pub(super) async fn remove(
         &self,
         deployment: &Deployment,
@@ -20,47 +24,44 @@ impl Services {
     ) -> Result<(), ContainerError> {
         // Whatever is being made is finished first.
         let _making = deployment.making.lock().await;
-        let all = deployment.replicas.iter().map(|replica| async move {
-            match self.containers.get(&replica.plan.id) {
-                Ok(container) => {
-                    if !grace.is_zero() {
-                        container.stop(grace).await?;
-                    }
-                    container.delete().await
+        let Some(replica) = deployment.replica() else { return Ok(()) };
+        match self.containers.get(&replica.plan.id) {
+            Ok(container) => {
+                if !grace.is_zero() {
+                    container.stop(grace).await?;
                 }
-                Err(ContainerError::Unknown { .. }) => Ok(()),
-                Err(error) => Err(error),
+                container.delete().await?;
             }
-        });
-        futures::future::try_join_all(all).await?;
-        for replica in &deployment.replicas {
-            for volume in &replica.plan.volumes {
-                self.containers.remove_volume(&volume.id).await?;
-            }
-            forget(&self.earlier_log(&replica.plan.id));
-            replica.set_image(None);
+            Err(ContainerError::Unknown { .. }) => {}
+            Err(error) => return Err(error),
         }
+        for volume in &replica.plan.volumes {
+            self.containers.remove_volume(&volume.id).await?;
+        }
+        forget(&self.earlier_log(&replica.plan.id));
+        replica.set_image(None);
         Ok(())
     }
 
     /// Removes containers, volumes and logs of no deployment, and what is half made.
     async fn sweep(&self) -> Result<(), ContainerError> {
         let deployments: Vec<Arc<Deployment>> = self.deployments().values().cloned().collect();
-        let replicas = || deployments.iter().flat_map(|deployment| &deployment.replicas);
+        let replicas: Vec<Arc<Replica>> =
+            deployments.iter().filter_map(|deployment| deployment.replica()).collect();
         let whole = |id: &ContainerId| self.containers.get(id).is_ok();
         let keep: BTreeSet<ContainerId> =
-            replicas().map(|replica| replica.plan.id.clone()).filter(whole).collect();
+            replicas.iter().map(|replica| replica.plan.id.clone()).filter(whole).collect();
         let swept = self.containers.sweep(&keep).await?;
         if !swept.containers.is_empty() || !swept.interfaces.is_empty() {
             tracing::info!(containers = ?swept.containers, "left by nobody that is served: removed");
         }
-        let volumes: BTreeSet<&ContainerId> =
-            replicas().flat_map(|replica| &replica.plan.volumes).map(|volume| &volume.id).collect();
+        let volumes = replicas.iter().flat_map(|replica| &replica.plan.volumes);
+        let volumes: BTreeSet<&ContainerId> = volumes.map(|volume| &volume.id).collect();
         for id in self.containers.volumes().iter().filter(|id| !volumes.contains(id)) {
             self.containers.remove_volume(id).await?;
         }
         let logs: BTreeSet<_> =
-            replicas().map(|replica| self.earlier_log(&replica.plan.id)).collect();
+            replicas.iter().map(|replica| self.earlier_log(&replica.plan.id)).collect();
         for file in fs::read_dir(self.config.dir.join("logs")).into_iter().flatten().flatten() {
             if !logs.contains(&file.path()) {
                 forget(&file.path());
@@ -109,25 +110,25 @@ impl Shared {
     ) -> Result<Option<Drive>, AgentError> {
         let slot = self.learn(lease).await;
         let slot = slot.map_err(AgentError::node("ask the ledger for a lease"))?;
-        let images: Vec<_> = entry.replicas.iter().map(|replica| replica.image.clone()).collect();
+        let image = entry.replica.image.clone();
         let request = slot.as_ref().map(|slot| &slot.request);
         let mut deployment = Deployment::new(lease, entry.clone(), request);
         if let Err(reason) = &deployment {
             // Rules of another version took it. What it had is swept.
             tracing::warn!(lease = %lease.short(), reason, "cannot be taken up");
-            let (deploy, replicas) = (None, Vec::new());
-            let ended = ServiceEntry { stage: Stage::Closed, deploy, replicas, ..entry };
+            let (deploy, update, replica) = (None, None, ReplicaEntry::default());
+            let ended = ServiceEntry { stage: Stage::Closed, deploy, update, replica, ..entry };
             deployment = Deployment::new(lease, ended, None);
         }
         let Ok(deployment) = deployment.map(Arc::new) else { return Ok(None) };
-        for (replica, image) in deployment.replicas.iter().zip(&images) {
-            services.hold(replica, image.as_ref());
+        if let Some(replica) = deployment.replica() {
+            services.hold(&replica, image.as_ref());
         }
         services.insert(Arc::clone(&deployment));
         if deployment.is_over() {
             return Ok(None);
         }
-        if deployment.stage() == Stage::Running
+        if matches!(deployment.stage(), Stage::Running | Stage::Updating)
             && let Some(slot) = &slot
         {
             slot.set_serving();

@@ -3,6 +3,7 @@
 use super::{
     Services,
     deployment::{Deployment, Replica},
+    drive::GRACE,
     logs,
     machine::Pulling,
     plan::VolumePlan,
@@ -21,17 +22,13 @@ use std::{
 const MAX_IMAGE_RECORD_BYTES: usize = 256 << 10;
 
 impl Services {
-    /// The image of a replica, kept in the store from now on: fetched where it is not there.
-    pub(super) async fn image(
+    /// Fetches the image that a replica is made of, and has it kept in the store from now on.
+    /// Gives what is to be written down of it.
+    pub(super) async fn pull(
         &self,
-        shared: &Shared,
         deployment: &Arc<Deployment>,
-        index: usize,
-    ) -> Result<Image, String> {
-        let replica = deployment.replicas.get(index).ok_or("no such container")?;
-        if let Some(image) = replica.image() {
-            return Ok(image);
-        }
+        replica: &Replica,
+    ) -> Result<String, String> {
         let mut options = PullOptions::new(self.ids);
         options.credentials = replica.plan.credentials.clone();
         options.limits = self.config.image_limits.clone();
@@ -42,14 +39,24 @@ impl Services {
         if record.len() > MAX_IMAGE_RECORD_BYTES {
             return Err(format!("the configuration of `{}` is too large", replica.plan.image));
         }
-        let written = deployment.change(shared, |entry| {
-            if let Some(entry) = entry.replicas.get_mut(index) {
-                entry.image = Some(record);
-            }
-        });
+        replica.set_image(Some(image));
+        Ok(record)
+    }
+
+    /// The image of a deployment's replica: fetched where it is not there.
+    pub(super) async fn image(
+        &self,
+        shared: &Shared,
+        deployment: &Arc<Deployment>,
+        replica: &Replica,
+    ) -> Result<Image, String> {
+        if let Some(image) = replica.image() {
+            return Ok(image);
+        }
+        let record = self.pull(deployment, replica).await?;
+        let written = deployment.change(shared, |entry| entry.replica.image = Some(record));
         written.await.map_err(|error| chain(&error))?;
-        replica.set_image(Some(image.clone()));
-        Ok(image)
+        replica.image().ok_or_else(|| "the lease is over".to_owned())
     }
 
     /// Takes the image of before a restart, if all of it is still there.
@@ -62,58 +69,73 @@ impl Services {
         }
     }
 
-    /// Sees to it that a replica's container runs, in a task that is not cut short. Returns
+    /// Sees to it that a deployment's container runs, in a task that is not cut short. Returns
     /// whether it had to be made.
     pub(super) async fn ensure(
         self: &Arc<Self>,
         shared: &Arc<Shared>,
         deployment: &Arc<Deployment>,
-        index: usize,
     ) -> Result<bool, String> {
-        let image = self.image(shared, deployment, index).await?;
-        let (services, deployment) = (Arc::clone(self), Arc::clone(deployment));
+        let replica = deployment.replica().ok_or("the lease is over")?;
+        let image = self.image(shared, deployment, &replica).await?;
+        let (services, of) = (Arc::clone(self), Arc::clone(shared));
+        let deployment = Arc::clone(deployment);
         let made = shared.tracker.spawn(async move {
             let _making = deployment.making.lock().await;
             // It may have ended while this waited.
             if deployment.stage().ends() {
                 return Err("the lease is over".to_owned());
             }
-            let Some(replica) = deployment.replicas.get(index) else { return Ok(false) };
-            let made = services.run(&deployment, replica, &image).await;
+            let made = services.run(&of, &deployment, &replica, &image).await;
             if matches!(made, Ok(true)) {
-                replica.made.send_modify(|made| *made = made.wrapping_add(1));
+                deployment.made.send_modify(|made| *made = made.wrapping_add(1));
             }
-            made.map_err(|error| chain(&error))
+            made
         });
         made.await.map_err(|panic| panic.to_string())?
     }
 
     async fn run(
         &self,
+        shared: &Shared,
         deployment: &Deployment,
         replica: &Replica,
         image: &Image,
-    ) -> Result<bool, ContainerError> {
-        match self.containers.get(&replica.plan.id) {
-            Ok(container) => match container.state()? {
-                State::Running => return Ok(false),
-                State::Created => {
-                    container.start().await?;
-                    return Ok(true);
-                }
-                State::Exited(_) => {
-                    logs::keep(&self.earlier_log(&replica.plan.id), &container).await;
-                    container.delete().await?;
-                }
-            },
-            Err(ContainerError::Unknown { .. }) => {}
-            Err(error) => return Err(error),
+    ) -> Result<bool, String> {
+        let wanted = deployment.commitment();
+        let stale = deployment.entry().replica.made_for != wanted;
+        if self.take_up(replica, stale).await.map_err(|error| chain(&error))? {
+            return Ok(false);
         }
-        let spec = self.spec(deployment, replica, image).await?;
-        let container = self.containers.create(&spec).await?;
-        self.introduce(&deployment.network());
-        container.start().await?;
+        if stale {
+            // Before it is made: what is there after a crash is of this one.
+            let written = deployment.change(shared, |entry| entry.replica.made_for = wanted);
+            written.await.map_err(|error| chain(&error))?;
+        }
+        let made = async {
+            let spec = self.spec(deployment, replica, image).await?;
+            let container = self.containers.create(&spec).await?;
+            self.introduce(&deployment.network());
+            container.start().await
+        };
+        made.await.map_err(|error| chain(&error))?;
         Ok(true)
+    }
+
+    /// Whether the container runs already. One that has ended, or is stale, is removed.
+    async fn take_up(&self, replica: &Replica, stale: bool) -> Result<bool, ContainerError> {
+        let container = match self.containers.get(&replica.plan.id) {
+            Err(ContainerError::Unknown { .. }) => return Ok(false),
+            found => found?,
+        };
+        match container.state()? {
+            State::Running if !stale => return Ok(true),
+            State::Running => drop(container.stop(GRACE).await?),
+            State::Created | State::Exited(_) => {}
+        }
+        logs::keep(&self.earlier_log(&replica.plan.id), &container).await;
+        container.delete().await?;
+        Ok(false)
     }
 
     async fn spec(

@@ -5,7 +5,7 @@ use crate::denial::{Denial, chain};
 use bytes::Bytes;
 use muster_api::service::{Open, write_frame};
 use muster_fabric::{Accepted, Channel};
-use muster_sandbox::oci::container::ExecSpec;
+use muster_sandbox::oci::container::{ContainerId, ExecSpec};
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -17,19 +17,19 @@ pub(super) async fn open(
 ) -> Result<Accepted, Denial> {
     let (Open::Logs { service, .. } | Open::Forward { service, .. } | Open::Exec { service, .. }) =
         &open;
-    let found = deployment.replica(service).map(|(index, _)| index);
-    let index = found.ok_or_else(|| {
+    let found = deployment.replica().filter(|replica| replica.plan.service == *service);
+    let replica = found.ok_or_else(|| {
         let short: String = service.chars().take(63).collect();
         Denial::NoService(format!("the lease has no service {short:?}: check its name"))
     })?;
+    let id = replica.plan.id.clone();
     match open {
         Open::Logs { since_ms, tail, follow, .. } => {
             Ok(Accepted::new(Bytes::new(), move |channel| {
-                logs(services, deployment, index, since_ms, tail, follow, channel)
+                logs(services, deployment, id, since_ms, tail, follow, channel)
             }))
         }
         Open::Forward { port, service, .. } => {
-            let id = deployment.replicas[index].plan.id.clone();
             let server = services.connect(&id, port).await.map_err(|error| {
                 Denial::NoService(format!("port {port} of {service} takes no connection: {error}"))
             })?;
@@ -41,9 +41,8 @@ pub(super) async fn open(
             }))
         }
         Open::Exec { args, terminal, service, .. } => {
-            let id = &deployment.replicas[index].plan.id;
             let spec = ExecSpec { args, terminal, ..ExecSpec::default() };
-            let started = async { services.containers.get(id)?.exec(&spec).await };
+            let started = async { services.containers.get(&id)?.exec(&spec).await };
             let exec = started.await.map_err(|error| {
                 Denial::NoService(format!("no command runs in {service}: {}", chain(&error)))
             })?;
@@ -55,16 +54,15 @@ pub(super) async fn open(
 async fn logs(
     services: Arc<Services>,
     deployment: Arc<Deployment>,
-    index: usize,
+    id: ContainerId,
     since_ms: Option<u64>,
     tail: Option<u32>,
     follow: bool,
     channel: Channel,
 ) {
-    let Some(replica) = deployment.replicas.get(index) else { return };
     let (mut recv, mut send) = tokio::io::split(channel);
     let copy = async {
-        let mut lines = Lines::open(&services, replica, since_ms, tail, follow).await;
+        let mut lines = Lines::open(&services, &deployment, id, since_ms, tail, follow).await;
         while let Some(line) = lines.next().await {
             write_frame(&mut send, &line).await?;
         }

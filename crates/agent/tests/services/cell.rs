@@ -11,7 +11,10 @@ use muster_api::service::{
     Step, commitment,
 };
 use muster_fabric::{CallError, Channel, PeerAddr};
-use muster_ledger::{Action, market::Mode};
+use muster_ledger::{
+    Action,
+    market::{Mode, OrderChange},
+};
 use muster_sandbox::{
     ChildProgram,
     oci::{
@@ -19,7 +22,7 @@ use muster_sandbox::{
         image::RegistryConfig,
     },
 };
-use muster_spec::sdl::{Exchange, parse_sdl};
+use muster_spec::sdl::{Exchange, Manifest, parse_sdl};
 use muster_types::{Amount, EscrowId, Hash, LeaseId, Millis, OrderId, codec};
 use std::{
     collections::BTreeSet,
@@ -228,7 +231,24 @@ pub(crate) fn linked(image: &str, script: &str) -> String {
     )
 }
 
+/// The manifest of an SDL's only group.
+fn manifest(sdl: &str) -> Manifest {
+    let parsed = parse_sdl(sdl.as_bytes(), &Exchange::default());
+    parsed.result.unwrap_or_else(|error| panic!("{error:?}\n{sdl}")).groups[0].manifest()
+}
+
 impl Tenant {
+    /// Has the order of a lease commit to another SDL, which is to be delivered then.
+    pub(crate) async fn change_order(&self, deployed: &Deployed, sdl: &str) -> Deployed {
+        let (lease, client) = (deployed.lease, self.wallet.client());
+        let order = client.lease(&lease).await.unwrap().unwrap().record.order;
+        let deploy = Deploy { manifest: manifest(sdl), ..deployed.deploy.clone() };
+        let hash = commitment(&deploy.manifest, &deploy.salt);
+        let change = OrderChange::Manifest { hash };
+        self.wallet.act(Action::OrderUpdate { order, change }).await.unwrap();
+        Deployed { lease, deploy }
+    }
+
     /// Orders what an SDL's only group says, a lease for each unit; from whoever runs containers
     /// if `demanding`.
     pub(crate) async fn order_all(&self, sdl: &str, demanding: bool) -> Vec<Deployed> {
@@ -258,7 +278,9 @@ impl Tenant {
             let order = OrderId::derive(&self.wallet.act(order).await.unwrap().tx);
             let order = self.wallet.client().order(&order).await.unwrap().unwrap();
             let [lease] = order.record.leases[..] else { panic!("not leased: {order:?}") };
-            all.push(Deployed { lease, deploy: Deploy { lease, unit, manifest, salt } });
+            let known = manifest.services.iter().find(|service| service.unit == unit);
+            let service = known.unwrap().name.clone();
+            all.push(Deployed { lease, deploy: Deploy { lease, service, manifest, salt } });
         }
         all
     }
@@ -286,7 +308,7 @@ impl Tenant {
 
     pub(crate) async fn status(&self, provider: &PeerAddr, lease: LeaseId) -> Status {
         match self.ask(provider, Request::Status { lease }).await.unwrap() {
-            Response::Status(status) => status,
+            Response::Status(status) => *status,
             other @ Response::Taken => panic!("{other:?}"),
         }
     }

@@ -14,7 +14,9 @@ use cell::{Cell, Deployed, exec, exec_in, get, hear, linked, receive, send, web}
 use muster_agent::{Agent, AgentError};
 use muster_api::{
     provider::refusal,
-    service::{Container, Deploy, Input, LogLine, Open, Output, Request, Response, Step},
+    service::{
+        Container, Deploy, Input, LogLine, Open, Output, Request, Response, Step, commitment,
+    },
 };
 use muster_fabric::{CallError, Channel, PeerAddr};
 use muster_ledger::{
@@ -38,16 +40,11 @@ fn refused<T: Debug>(answer: Result<T, CallError>) -> u16 {
     }
 }
 
-fn only(containers: &[Container]) -> &Container {
-    let [container] = containers else { panic!("{containers:?}") };
-    container
-}
-
 async fn running(tenant: &Tenant, provider: &PeerAddr, deployed: &Deployed) -> Container {
     let answer = tenant.deploy(provider, &deployed.deploy).await;
     assert_eq!(answer.unwrap(), Response::Taken);
     let status = tenant.until_step(provider, deployed.lease, |step| *step == Step::Running).await;
-    only(&status.containers).clone()
+    status.container.unwrap()
 }
 
 /// What tells a container's first process from that of another one.
@@ -106,7 +103,7 @@ async fn a_service_runs_is_reached_comes_back_and_leaves_nothing() {
     assert_eq!(again, lines, "the follower hears the next run");
     let mut last = None;
     eventually("it is back", async || {
-        let container = only(&tenant.status(&addr, lease).await.containers).clone();
+        let container = tenant.status(&addr, lease).await.container.unwrap();
         let back = container.running && container.restarts == 1;
         last = container.last_exit;
         back
@@ -250,7 +247,7 @@ async fn containers_outlive_their_provider_which_takes_them_up_again() {
     .await;
     let agent = agent.unwrap();
     assert_eq!(birth(&tenant, &agent.addr(), &deployed).await, born);
-    assert_eq!(tenant.status(&agent.addr(), lease).await.containers, [before]);
+    assert_eq!(tenant.status(&agent.addr(), lease).await.container, Some(before));
     agent.stop().await;
     drop(agent);
 
@@ -260,6 +257,95 @@ async fn containers_outlive_their_provider_which_takes_them_up_again() {
     let agent = cell.start(&node).await;
     cell.until_nothing_is_left().await;
     tenant.until_step(&agent.addr(), lease, |step| *step == Step::Closed).await;
+    cell.stop(agent).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_manifest_takes_the_place_of_what_runs_or_that_goes_on() {
+    let Some(cell) = Cell::open().await else { return };
+    let node = node().await;
+    let agent = cell.start(&node).await;
+    let addr = agent.addr();
+    let tenant = Tenant::new(&node, TENANT).await;
+    let first = tenant.order(&web(&cell.image, SERVE), true).await;
+    let lease = first.lease;
+    let before = running(&tenant, &addr, &first).await;
+    let address = before.ports[0].address.clone().unwrap();
+    tenant.exec(&addr, lease, "echo kept > /data/kept").await;
+    let client = tenant.wallet.client();
+    let status = || async { client.lease(&lease).await.unwrap().unwrap().record.status };
+    let settled = async |expected: &Deployed| {
+        let mut last = None;
+        eventually("the update ends", async || {
+            let status = tenant.status(&addr, lease).await;
+            let ended = status.step == Step::Running;
+            last = Some(status);
+            ended
+        })
+        .await;
+        let last = last.unwrap();
+        let deploy = &expected.deploy;
+        assert_eq!(last.manifest, Some(commitment(&deploy.manifest, &deploy.salt)), "{last:?}");
+        (last.container.unwrap(), last.update_failed)
+    };
+
+    // Its image is there, and the new container is another one, at the same address.
+    let other = SERVE.replace("hello", "changed");
+    let second = tenant.change_order(&first, &web(&cell.image, &other)).await;
+    assert!(matches!(status().await, LeaseStatus::Updating { .. }));
+    assert_eq!(tenant.deploy(&addr, &second.deploy).await.unwrap(), Response::Taken);
+    let (container, failed) = settled(&second).await;
+    assert_eq!((container.ports[0].address.as_ref(), failed), (Some(&address), None));
+    eventually("the new answer", async || {
+        get(&address).await.is_ok_and(|said| said == "changed\n")
+    })
+    .await;
+    eventually("the ledger knows", async || status().await == LeaseStatus::Active).await;
+    let (_, said) = tenant.exec(&addr, lease, "cat /data/kept").await;
+    assert_eq!(said, "kept\n");
+
+    // One whose image is not there changes nothing; going back is told at once.
+    let missing = cell.image.replace("app:1", "app:none");
+    let third = tenant.change_order(&second, &web(&missing, SERVE)).await;
+    assert_eq!(tenant.deploy(&addr, &third.deploy).await.unwrap(), Response::Taken);
+    let (_, failed) = settled(&second).await;
+    assert!(failed.as_ref().is_some_and(|reason| reason.contains("app:none")), "{failed:?}");
+    assert_eq!(get(&address).await.unwrap(), "changed\n");
+    assert!(matches!(status().await, LeaseStatus::Updating { .. }), "the ledger still waits");
+    let back = tenant.change_order(&third, &web(&cell.image, &other)).await;
+    assert_eq!(tenant.deploy(&addr, &back.deploy).await.unwrap(), Response::Taken);
+    let (_, failed) = settled(&second).await;
+    assert_eq!(failed, None);
+    eventually("the ledger knows", async || status().await == LeaseStatus::Active).await;
+
+    // One that ends at once is given up; what was before it comes back.
+    let fourth = tenant.change_order(&back, &web(&cell.image, "echo no >&2; exit 4")).await;
+    assert_eq!(tenant.deploy(&addr, &fourth.deploy).await.unwrap(), Response::Taken);
+    let (_, failed) = settled(&fourth).await;
+    assert!(failed.is_some_and(|reason| reason.contains("status 4, saying: no")));
+    let again = tenant.change_order(&fourth, &web(&cell.image, SERVE)).await;
+    assert_eq!(tenant.deploy(&addr, &again.deploy).await.unwrap(), Response::Taken);
+    let (_, failed) = settled(&again).await;
+    assert_eq!(failed, None);
+    eventually("the first answer", async || {
+        get(&address).await.is_ok_and(|said| said == "hello\n")
+    })
+    .await;
+
+    // Other volumes are none of an update's.
+    let bare = web(&cell.image, SERVE).replace("16Mi", "17Mi");
+    let bare = tenant.change_order(&again, &bare).await;
+    assert_eq!(refused(tenant.deploy(&addr, &bare.deploy).await), refusal::BAD_REQUEST);
+    assert_eq!(node.count(|event| matches!(event, Event::LeaseClosed { .. })), 0);
+    // What is never delivered ends without fault, before the ledger would call it the provider's.
+    eventually("declined", async || {
+        node.count(|event| {
+            matches!(event, Event::LeaseClosed { reason: CloseReason::Undelivered, .. })
+        }) == 1
+    })
+    .await;
+    cell.until_nothing_is_left().await;
+    assert_eq!(node.count(|event| matches!(event, Event::Slashed { .. })), 0);
     cell.stop(agent).await;
 }
 
@@ -315,7 +401,7 @@ async fn only_the_tenant_deploys_and_only_what_was_ordered() {
     let good = &deployed.deploy;
     let mut other = good.clone();
     other.manifest.services[0].args = vec!["exit".into()];
-    let bent = Deploy { unit: 7, ..good.clone() };
+    let bent = Deploy { service: "api".into(), ..good.clone() };
     let of_stranger = || async {
         let logs =
             Open::Logs { lease, service: "web".into(), since_ms: None, tail: None, follow: false };
@@ -333,9 +419,8 @@ async fn only_the_tenant_deploys_and_only_what_was_ordered() {
     assert_eq!(refused(early), refusal::NO_SERVICE);
     running(&tenant, &addr, &deployed).await;
     of_stranger().await;
-    for wrong in [&other, &bent] {
-        assert_eq!(refused(tenant.deploy(&addr, wrong).await), refusal::CONFLICT);
-    }
+    assert_eq!(refused(tenant.deploy(&addr, &other).await), refusal::CONFLICT);
+    assert_eq!(refused(tenant.deploy(&addr, &bent).await), refusal::BAD_REQUEST);
     let nothing = Open::Forward { lease, service: "web".into(), port: 81 };
     assert_eq!(refused(tenant.stream(&addr, &nothing).await), refusal::NO_SERVICE);
     let nobody = Open::Forward { lease, service: "api".into(), port: 80 };

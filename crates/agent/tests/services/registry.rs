@@ -58,6 +58,10 @@ fn busybox() -> Vec<u8> {
         "bin/stty",
         "bin/touch",
         "bin/cut",
+        "bin/tar",
+        "bin/mkdir",
+        "bin/mv",
+        "bin/rm",
     ];
     entries.extend(names.map(|name| (name, EntryType::Symlink, "busybox", &b""[..])));
     archive(&entries)

@@ -48,9 +48,9 @@ pub(crate) struct Deploy {
     reach: Reach,
 }
 
-/// What `muster deploy --json` prints.
+/// What `muster deploy --json` and `muster update --json` print.
 #[derive(Serialize)]
-struct Report {
+pub(crate) struct Report {
     name: String,
     directory: PathBuf,
     /// What all leases cost.
@@ -73,10 +73,7 @@ impl Deploy {
     pub(crate) async fn run(self, global: &Global, printer: &Printer) -> anyhow::Result<()> {
         let exchange = self.rates.exchange();
         let deployment = read_deployment(&self.file, &exchange, printer)?;
-        let name = self.name.clone().or_else(|| Name::of_file(&self.file)).ok_or_else(|| {
-            let hint = "muster deploy FILE --name app";
-            Failure::error(Exit::BadInput, "the file's name makes no name for a deployment", hint)
-        })?;
+        let name = Name::or_of_file(self.name.clone(), &self.file)?;
         let config = name.config(global, &self.reach)?;
         let directory = config.dir.clone();
         let created = Services::create(config, &deployment, &exchange, self.time, self.max).await;
@@ -145,9 +142,9 @@ fn hours(time: Millis) -> String {
 }
 
 impl Report {
-    fn of(name: &Name, directory: PathBuf, cost: &Cost, replicas: Vec<Replica>) -> Self {
+    pub(crate) fn of(name: &Name, directory: PathBuf, cost: &Cost, replicas: Vec<Replica>) -> Self {
         let ports = replicas.iter().filter_map(|replica| replica.status.as_ref());
-        let ports = ports.flat_map(|status| &status.containers).flat_map(|one| &one.ports);
+        let ports = ports.flat_map(|status| &status.container).flat_map(|one| &one.ports);
         let rate = replicas.iter().try_fold(Rate::ZERO, |sum, one| sum.checked_add(one.rate));
         Self {
             name: name.as_str().to_owned(),
@@ -162,7 +159,7 @@ impl Report {
     }
 }
 
-fn render(report: &Report) -> String {
+pub(crate) fn render(report: &Report) -> String {
     let mut text = facts([
         ("deployment", report.name.clone()),
         ("price", format!("{} usd/h", report.usd_per_hour)),
@@ -175,12 +172,11 @@ fn render(report: &Report) -> String {
 
 /// A row for each exposed port, and one for each service without any.
 fn addresses(replicas: &[Replica]) -> Vec<[String; 4]> {
-    let rows = numbered(replicas).into_iter().flat_map(|(label, service, replica)| {
+    let rows = numbered(replicas).into_iter().flat_map(|(label, replica)| {
         let provider = replica.provider.short();
         let row = |port: String, address: String| [label.clone(), provider.clone(), port, address];
-        let containers = replica.status.iter().flat_map(|status| &status.containers);
-        let ours = containers.filter(|container| container.service == service);
-        let ports: Vec<_> = ours.flat_map(|container| &container.ports).collect();
+        let containers = replica.status.iter().flat_map(|status| &status.container);
+        let ports: Vec<_> = containers.flat_map(|container| &container.ports).collect();
         let tunnel = || "by muster forward".to_owned();
         match ports.is_empty() {
             true => vec![row(String::new(), String::new())],
@@ -193,19 +189,18 @@ fn addresses(replicas: &[Replica]) -> Vec<[String; 4]> {
     rows.collect()
 }
 
-/// Every service of every replica with its label, `SERVICE/N`.
-pub(crate) fn numbered(replicas: &[Replica]) -> Vec<(String, String, &Replica)> {
+/// Every replica with its label, `SERVICE/N`.
+pub(crate) fn numbered(replicas: &[Replica]) -> Vec<(String, &Replica)> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     let mut rows = Vec::new();
     for replica in replicas {
-        for service in &replica.services {
-            let number = counts.entry(service).or_insert(0);
-            rows.push((format!("{service}/{number}"), service.clone(), replica));
-            *number += 1;
-        }
+        let service = replica.service.as_deref().unwrap_or("?");
+        let number = counts.entry(service).or_insert(0);
+        rows.push((service, format!("{service}/{number}"), replica));
+        *number += 1;
     }
-    rows.sort_by(|one, other| one.1.cmp(&other.1));
-    rows
+    rows.sort_by_key(|(service, ..)| *service);
+    rows.into_iter().map(|(_, label, replica)| (label, replica)).collect()
 }
 
 /// A step in a word.
@@ -216,6 +211,7 @@ pub(crate) fn step(step: &Step) -> &'static str {
         Step::Starting => "starting",
         Step::Probing => "probing",
         Step::Running => "running",
+        Step::Updating => "updating",
         Step::Failed { .. } => "failed",
         Step::Closed => "closed",
     }
@@ -225,17 +221,17 @@ pub(crate) fn step(step: &Step) -> &'static str {
 type Seen = (String, Option<ProgressBar>);
 
 /// Shows a deployment's progress to people, as it happens.
-struct Follower<'a> {
+pub(crate) struct Follower<'a> {
     name: &'a Name,
     printer: &'a Printer,
-    /// Where each provider is with which services.
+    /// Where each provider is with which service.
     seen: Mutex<BTreeMap<(AccountId, String), Seen>>,
     /// What was said last: replicas often do the same.
     last: Mutex<String>,
 }
 
 impl<'a> Follower<'a> {
-    fn new(name: &'a Name, printer: &'a Printer) -> Self {
+    pub(crate) fn new(name: &'a Name, printer: &'a Printer) -> Self {
         Self { name, printer, seen: Mutex::default(), last: Mutex::default() }
     }
 
@@ -249,7 +245,7 @@ impl<'a> Follower<'a> {
         self.printer.note(format!("{}: {text}", self.name.as_str()));
     }
 
-    fn see(&self, note: Note) {
+    pub(crate) fn see(&self, note: Note) {
         match note {
             Note::Funded { deposit, .. } => self.say(&format!("{deposit} usd are set aside")),
             Note::Leased { leases } => {
@@ -257,40 +253,38 @@ impl<'a> Follower<'a> {
                 providers.dedup();
                 self.say(&format!("{} leased from {}", leases.len(), providers.join(", ")));
             }
-            Note::Step { services, provider, step } => self.step(&services, provider, &step),
-            Note::Failed { services, provider, step, reason } => {
-                let services = services.join(", ");
-                self.say(&format!("{services} at {} failed {step}: {reason}", provider.short()));
+            Note::Step { service, provider, step } => self.step(&service, provider, &step),
+            Note::Failed { service, provider, step, reason } => {
+                self.say(&format!("{service} at {} failed {step}: {reason}", provider.short()));
             }
         }
     }
 
-    fn step(&self, services: &[String], provider: AccountId, at: &Step) {
-        let services = services.join(", ");
+    fn step(&self, service: &str, provider: AccountId, at: &Step) {
         let what = match at {
             Step::Pulling { image, .. } => format!("pulling {image}"),
             at => step(at).to_owned(),
         };
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let (before, bar) = seen.entry((provider, services.clone())).or_default();
+        let (before, bar) = seen.entry((provider, service.to_owned())).or_default();
         if *before != what {
             if let Some(bar) = bar.take() {
                 bar.finish_and_clear();
             }
-            self.say(&format!("{services} at {}: {what}", provider.short()));
+            self.say(&format!("{service} at {}: {what}", provider.short()));
             *before = what;
         }
         if let Step::Pulling { image, done_bytes, total_bytes } = at
             && *total_bytes > 0
         {
-            let bar = bar.get_or_insert_with(|| self.printer.bar(&services, 0));
+            let bar = bar.get_or_insert_with(|| self.printer.bar(service, 0));
             bar.set_length((total_bytes >> 20).max(1));
             bar.set_position(done_bytes >> 20);
             bar.set_message(format!("MiB of {}", crate::diagnostic::clean(image)));
         }
     }
 
-    fn clear(&self) {
+    pub(crate) fn clear(&self) {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         for bar in seen.values().filter_map(|(_, bar)| bar.as_ref()) {
             bar.finish_and_clear();

@@ -43,11 +43,19 @@ pub(crate) struct Target {
 
 impl Name {
     /// The name of a deployment of this file, where none is given.
-    pub(crate) fn of_file(path: &std::path::Path) -> Option<Self> {
+    fn of_file(path: &std::path::Path) -> Option<Self> {
         let stem = path.file_stem()?.to_string_lossy().to_ascii_lowercase();
         let letter = |one: char| if one.is_ascii_alphanumeric() { one } else { '-' };
         let name: String = stem.chars().map(letter).take(MAX_NAME_BYTES).collect();
         name.trim_matches('-').parse().ok()
+    }
+
+    /// The given name, or that of the file.
+    pub(crate) fn or_of_file(name: Option<Self>, path: &std::path::Path) -> anyhow::Result<Self> {
+        name.or_else(|| Self::of_file(path)).ok_or_else(|| {
+            let message = "the file's name makes no name for a deployment";
+            Failure::error(Exit::BadInput, message, "say which: --name app")
+        })
     }
 
     pub(crate) fn as_str(&self) -> &str {
@@ -180,8 +188,15 @@ pub(crate) fn explain(error: ServicesError, name: &Name) -> anyhow::Error {
             )
         }
         ServicesError::Order(_) => (Exit::BadInput, "muster sdl check FILE".to_owned()),
-        ServicesError::Exists { .. } => {
-            (Exit::BadInput, format!("muster close {name}   # or deploy under another --name"))
+        ServicesError::Exists { .. } => (
+            Exit::BadInput,
+            format!("muster update FILE --name {name}   # or deploy under another --name"),
+        ),
+        ServicesError::Changed { .. } => {
+            (Exit::BadInput, format!("muster deploy FILE --name {name}-2 && muster close {name}"))
+        }
+        ServicesError::TakenBack(_) => {
+            (Exit::Failed, format!("muster logs {name}   # then correct the file, and try again"))
         }
         ServicesError::Nothing { .. } => {
             (Exit::BadInput, "muster ps   # lists your deployments".to_owned())

@@ -6,6 +6,7 @@ mod completions;
 mod concentration;
 mod container_shim;
 mod containers;
+mod cp;
 mod demo;
 mod deploy;
 mod deployment;
@@ -26,6 +27,7 @@ mod sdl;
 #[cfg(feature = "sim")]
 mod sim;
 mod stake;
+mod update;
 mod vote;
 mod wallet;
 
@@ -151,10 +153,14 @@ pub(crate) enum Command {
     Sdl(sdl::Sdl),
     /// Run services in containers: order, lease, deliver, wait until they serve.
     Deploy(deploy::Deploy),
+    /// Change what a deployment runs, in place.
+    Update(update::Update),
     /// Show what services print.
     Logs(logs::Logs),
     /// Run a command in a running container; its exit status is the command's.
     Exec(exec::Exec),
+    /// Copy files into a running container, or out of it.
+    Cp(cp::Cp),
     /// Reach a TCP port of a service from this machine; the provider needs no open port for it.
     Forward(forward::Forward),
     /// End a deployment: its leases are closed, and what is left of its money comes back.
@@ -211,8 +217,10 @@ impl Command {
             Self::Run(command) => command.run(global, printer).await,
             Self::Sdl(command) => command.run(printer),
             Self::Deploy(command) => command.run(global, printer).await,
+            Self::Update(command) => command.run(global, printer).await,
             Self::Logs(command) => command.run(global, printer).await,
             Self::Exec(command) => command.run(global, printer).await,
+            Self::Cp(command) => command.run(global, printer).await,
             Self::Forward(command) => command.run(global, printer).await,
             Self::Close(command) => command.run(global, printer).await,
             Self::Ps(command) => command.run(global, printer).await,

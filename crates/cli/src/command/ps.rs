@@ -115,15 +115,15 @@ fn render(listing: &Listing) -> String {
     text
 }
 
-/// A row for each service of each replica.
+/// A row for each replica.
 fn services(deployment: &Deployment) -> Vec<[String; 6]> {
     let name = || deployment.name.clone();
     if deployment.replicas.is_empty() {
         return vec![[name(), "-".into(), "-".into(), "0".into(), "down".into(), "-".into()]];
     }
-    let row = |(label, service, replica): (String, String, &Replica)| {
-        let containers = replica.status.iter().flat_map(|status| &status.containers);
-        let ports = containers.filter(|one| one.service == service).flat_map(|one| &one.ports);
+    let row = |(label, replica): (String, &Replica)| {
+        let containers = replica.status.iter().flat_map(|status| &status.container);
+        let ports = containers.flat_map(|one| &one.ports);
         let addresses: Vec<_> = ports.filter_map(|port| port.address.clone()).collect();
         let state = replica.status.as_ref().map_or("no answer", |status| step(&status.step));
         [

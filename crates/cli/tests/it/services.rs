@@ -108,11 +108,15 @@ impl Town {
 
     /// Writes `app.yaml`: a web server that says hello.
     fn app(&self, image: &str) {
-        self.app_of(
-            image,
-            "mkdir -p /tmp/www && echo hello from $NAME > /tmp/www/index.html && echo serving && \
-             exec /bin/busybox httpd -f -p 8080 -h /tmp/www",
+        self.app_saying(image, "hello");
+    }
+
+    fn app_saying(&self, image: &str, word: &str) {
+        let script = format!(
+            "mkdir -p /tmp/www && echo {word} from $NAME > /tmp/www/index.html && echo serving && \
+             exec /bin/busybox httpd -f -p 8080 -h /tmp/www"
         );
+        self.app_of(image, &script);
     }
 
     /// Writes `app.yaml`: a shell's script that is to serve port 8080.
@@ -202,6 +206,22 @@ fn a_service_is_deployed_reached_survives_its_provider_and_leaves_nothing() {
     let output = cat.wait_with_output().unwrap();
     assert_eq!((output.status.code(), output.stdout.len()), (Some(0), 100_000));
 
+    // A folder goes in, and comes out as it was.
+    fs::create_dir_all(town.home.path("site/deep")).unwrap();
+    fs::write(town.home.path("site/deep/page.html"), vec![b'y'; 200_000]).unwrap();
+    let put = town.run(&["cp", "site", "app/web:/tmp/www/", "--json"]).json();
+    assert_eq!((&put["service"], &put["bytes"]), (&"web".into(), &200_000.into()));
+    let inside = town.run(&["exec", "app", "--", "/bin/cat", "/tmp/www/site/deep/page.html"]);
+    assert_eq!(inside.stdout.len(), 200_000, "{}", inside.stderr);
+    let got = town.run(&["cp", "app:/tmp/www/site", "copied"]);
+    assert_eq!(got.code, Some(0), "{got:?}");
+    assert_eq!(read(&town.home.path("copied/deep/page.html")).len(), 200_000);
+    let again = town.run(&["cp", "site", "app:/tmp/www"]);
+    again.assert_refused(1, &["/tmp/www/site is a folder already"]);
+    town.run(&["cp", "app:/tmp/none", "."]).assert_refused(1, &["there is no /tmp/none"]);
+    town.run(&["cp", "here", "there"]).assert_refused(2, &["one side is in a container"]);
+    town.run(&["cp", "nothing", "app:/tmp/"]).assert_refused(1, &["cannot read nothing"]);
+
     let forward = town.home.start("forward", town.command(&["forward", "app", "0:8080", "--json"]));
     let listening = wait_until("the forward listens", || {
         serde_json::from_str::<Value>(&read(&town.home.path("forward.out"))).ok()
@@ -229,6 +249,18 @@ fn a_service_is_deployed_reached_survives_its_provider_and_leaves_nothing() {
     let listed = town.run(&["ps", "--json"]).json();
     let step = &listed["deployments"][0]["replicas"][0]["status"]["step"]["name"];
     assert_eq!(step, "running", "{listed}");
+
+    // Other words at the same address; what does not serve is taken back.
+    town.app_saying(&town.image, "news");
+    town.run(&["deploy", "app.yaml"]).assert_refused(2, &["another deployment", "muster update"]);
+    let updated = town.run(&["update", "app.yaml", "--json"]).json();
+    let address = first_address(&updated);
+    assert_eq!(updated["replicas"][0]["lease"], listed["deployments"][0]["replicas"][0]["lease"]);
+    assert_eq!(page(&address).as_deref(), Some("news from muster\n"));
+    town.app_of(&town.image, "exit 3");
+    let said = town.run(&["update", "app.yaml"]);
+    said.assert_refused(1, &["what ran before runs again", "status 3", "muster logs app"]);
+    assert_eq!(page(&address).as_deref(), Some("news from muster\n"));
 
     let closed = town.run(&["close", "app", "--json"]).json();
     assert_eq!(closed["escrow"]["deposited"], "0.5", "{closed}");

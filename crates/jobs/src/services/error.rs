@@ -19,6 +19,15 @@ pub enum ServicesError {
         /// The directory.
         dir: PathBuf,
     },
+    /// An update would change what only new leases can have.
+    #[error("an update cannot change {what}: deploy it under another name, then close this one")]
+    Changed {
+        /// What.
+        what: String,
+    },
+    /// An update failed; what ran before runs again.
+    #[error("the update failed, and what ran before runs again")]
+    TakenBack(#[source] Box<ServicesError>),
     /// No deployment is there.
     #[error("{} holds no deployment: check its name", dir.display())]
     Nothing {

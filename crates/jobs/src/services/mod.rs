@@ -12,6 +12,9 @@
 //! | planned | [`Services::up`]: the escrow is opened, every unit ordered | ordered |
 //! | ordered | leases granted: each provider gets the manifest | delivered |
 //! | delivered | every provider says that it runs | running |
+//! | running | [`Services::update`]: orders get the new manifest, leases too, the first alone | updating |
+//! | updating | all leases run it | running |
+//! | updating | one does not | running, with what ran before |
 //! | any | [`Services::close`]: orders cancelled, leases closed, the escrow closed | no directory |
 //!
 //! What a deployment may cost is what its escrow holds, which the ledger sees to: leases that were
@@ -98,8 +101,9 @@ pub struct Cost {
 pub struct Replica {
     /// The group's name.
     pub group: String,
-    /// The services that run under it.
-    pub services: Vec<String>,
+    /// The service of which it runs a replica; `None` where only its provider could say, and does
+    /// not answer.
+    pub service: Option<String>,
     /// Which lease.
     pub lease: LeaseId,
     /// Who runs it.
@@ -129,17 +133,17 @@ pub enum Note {
     },
     /// A provider is at another step.
     Step {
-        /// Which services.
-        services: Vec<String>,
+        /// Which service.
+        service: String,
         /// Who.
         provider: AccountId,
         /// At which.
         step: service::Step,
     },
-    /// A provider failed; another is looked for.
+    /// A provider failed; another is looked for, unless it was an update that did.
     Failed {
-        /// Which services.
-        services: Vec<String>,
+        /// Which service.
+        service: String,
         /// Who.
         provider: AccountId,
         /// In which step.
@@ -173,11 +177,7 @@ impl Services {
     ) -> Result<(Self, Cost), ServicesError> {
         let wallet = wallet(&config).await?;
         let plan = Plan::new(&wallet, deployment, exchange, funded)?;
-        let mut cost = Cost {
-            quoted_per_hour: None,
-            most_per_hour: plan.most_per_hour().ok_or(ServicesError::TooDear)?,
-            deposit: plan.deposit,
-        };
+        let mut cost = plan.cost().ok_or(ServicesError::TooDear)?;
         if let Some(most) = most.filter(|most| plan.deposit > *most) {
             return Err(ServicesError::OverLimit { needed: plan.deposit, most });
         }
@@ -231,6 +231,14 @@ impl Services {
         Ok(Self { config, wallet, fabric, plan })
     }
 
+    /// What the deployment may cost, as it was planned.
+    ///
+    /// # Errors
+    /// [`ServicesError::TooDear`] beyond all amounts.
+    pub fn cost(&self) -> Result<Cost, ServicesError> {
+        self.plan.cost().ok_or(ServicesError::TooDear)
+    }
+
     /// Every open lease of the deployment, as the ledger and its provider have it.
     ///
     /// # Errors
@@ -248,7 +256,7 @@ impl Services {
             let status = status.ok().and_then(Result::ok);
             Replica {
                 group: self.plan.groups[granted.group].name.clone(),
-                services: self.plan.services(granted.group, granted.unit),
+                service: self.service_of(&granted, status.as_ref()),
                 lease: lease.id,
                 provider,
                 rate: lease.record.rate,
@@ -257,6 +265,54 @@ impl Services {
             }
         };
         Ok(futures::future::join_all(granted.into_iter().map(replica)).await)
+    }
+
+    /// The service of a lease: the only one of its unit, or what its provider says.
+    fn service_of(&self, granted: &Granted, status: Option<&service::Status>) -> Option<String> {
+        match self.plan.services(granted.group, granted.unit)[..] {
+            [(only, _)] => Some(only.to_owned()),
+            _ => Some(status?.container.as_ref()?.service.clone()),
+        }
+    }
+
+    /// Has everything that runs be as this says from now on: the first lease alone, and where its
+    /// new container serves, the others at once. Where one does not, all of them get back what ran
+    /// before. Counts that fell are leases closed; those that rose are ordered, from the money that
+    /// there is. One that was interrupted goes on when it is called again.
+    ///
+    /// # Errors
+    /// [`ServicesError::Changed`] where running leases cannot take it, and nothing is done;
+    /// [`ServicesError::TakenBack`] with the reason; others, where it could not be taken back either.
+    pub async fn update(
+        &mut self,
+        deployment: &Deployment,
+        exchange: &Exchange,
+        notes: &(dyn Fn(Note) + Sync),
+    ) -> Result<(), ServicesError> {
+        if self.plan.update(deployment, exchange)? {
+            self.plan.write(&self.config.dir)?;
+        }
+        let failed = match self.up(notes).await {
+            Ok(()) => return self.settle(),
+            Err(error @ (ServicesError::Failed { .. } | ServicesError::NoMatch { .. }))
+                if self.plan.before.is_some() =>
+            {
+                error
+            }
+            Err(error) => return Err(error),
+        };
+        self.plan.take_back();
+        self.plan.write(&self.config.dir)?;
+        self.up(notes).await?;
+        Err(ServicesError::TakenBack(Box::new(failed)))
+    }
+
+    /// What was asked for last is what runs.
+    fn settle(&mut self) -> Result<(), ServicesError> {
+        match self.plan.before.take() {
+            Some(_) => self.plan.write(&self.config.dir),
+            None => Ok(()),
+        }
     }
 
     /// Ends the deployment: open orders are cancelled, leases closed, what is left of the money

@@ -1,6 +1,6 @@
 //! What was asked for, on disk before anything is sent.
 
-use super::ServicesError;
+use super::{Cost, ServicesError};
 use crate::files::write_private;
 use borsh::{BorshDeserialize, BorshSerialize};
 use muster_api::{Wallet, service};
@@ -26,6 +26,10 @@ pub(super) struct Plan {
     /// What is set aside, `usd`.
     pub(super) deposit: Amount,
     pub(super) groups: Vec<GroupPlan>,
+    /// What ran before, while an update to `groups` is under way.
+    pub(super) before: Option<Vec<GroupPlan>>,
+    /// Every commitment that an order of it may have been made with, and its group and unit.
+    commitments: Vec<(Hash, u32, u32)>,
 }
 
 /// Services that are ordered together.
@@ -75,40 +79,91 @@ impl Plan {
     ) -> Result<Self, ServicesError> {
         let mut salt = [0; 32];
         getrandom::fill(&mut salt).map_err(ServicesError::Entropy)?;
-        let mut groups = Vec::new();
-        let mut deposit = Amount::ZERO;
-        for group in &deployment.groups {
-            let mut units = Vec::new();
-            for order in group.orders(exchange)? {
-                let mut alternatives = order.alternatives;
-                for terms in &mut alternatives {
-                    let (name, value) = ATTRIBUTE;
-                    terms.attributes.insert(name.to_owned(), value.to_owned());
+        let groups = groups(deployment, exchange)?;
+        let costs = groups.iter().flat_map(|group| &group.units);
+        let costs = costs.map(|unit| unit.cost(|rate| rate.charge_ceil(funded)));
+        let deposit = costs
+            .into_iter()
+            .try_fold(Amount::ZERO, |sum, cost| sum.checked_add(cost?))
+            .ok_or(ServicesError::TooDear)?;
+        let (tenant, chain, salt) = (wallet.account(), wallet.chain(), Hash(salt));
+        let mut plan =
+            Self { tenant, chain, salt, deposit, groups, before: None, commitments: Vec::new() };
+        plan.commit();
+        Ok(plan)
+    }
+
+    /// Remembers what orders commit to from now on.
+    fn commit(&mut self) {
+        for (group, of_group) in self.groups.iter().enumerate() {
+            for unit in 0..of_group.units.len() {
+                let commitment = self.commitment(group, unit);
+                if self.unit_of(&commitment).is_none() {
+                    let [group, unit] =
+                        [group, unit].map(|at| u32::try_from(at).unwrap_or(u32::MAX));
+                    self.commitments.push((commitment, group, unit));
                 }
-                let profile = group.units[order.unit].profile.clone();
-                let unit = UnitPlan { profile, alternatives };
-                let cost = unit.cost(|rate| rate.charge_ceil(funded));
-                deposit = cost
-                    .and_then(|cost| deposit.checked_add(cost))
-                    .ok_or(ServicesError::TooDear)?;
-                units.push(unit);
             }
-            let (name, manifest) = (group.name.clone(), group.manifest());
-            groups.push(GroupPlan { name, manifest, units, linked: group.is_linked() });
         }
-        let (tenant, chain) = (wallet.account(), wallet.chain());
-        Ok(Self { tenant, chain, salt: Hash(salt), deposit, groups })
+    }
+
+    /// Has the plan ask for this from now on, and keeps what it asked for before: of what runs,
+    /// the image and all else that is in the manifest may be another, and how many there are.
+    /// Returns whether anything is another.
+    pub(super) fn update(
+        &mut self,
+        deployment: &Deployment,
+        exchange: &Exchange,
+    ) -> Result<bool, ServicesError> {
+        let groups = groups(deployment, exchange)?;
+        if groups == self.groups {
+            return Ok(false);
+        }
+        let changed = |what: String| Err(ServicesError::Changed { what });
+        let names = |groups: &[GroupPlan]| -> Vec<(String, bool)> {
+            groups.iter().map(|group| (group.name.clone(), group.linked)).collect()
+        };
+        if names(&groups) != names(&self.groups) {
+            return changed("its groups, or whether their services call each other".to_owned());
+        }
+        for (group, before) in groups.iter().zip(&self.groups) {
+            let asked = |group: &GroupPlan| -> Vec<UnitPlan> {
+                let mut units = group.units.clone();
+                let terms = units.iter_mut().flat_map(|unit| &mut unit.alternatives);
+                terms.for_each(|terms| terms.count = 0);
+                units
+            };
+            if asked(group) != asked(before) {
+                let what = "what its leases have (compute profiles, prices, attributes), or which \
+                            services there are";
+                return changed(format!("{what}, in {}", group.name));
+            }
+        }
+        let before = std::mem::replace(&mut self.groups, groups);
+        // Of an update that did not come to its end, what ran before it is still what ran.
+        self.before.get_or_insert(before);
+        self.commit();
+        Ok(true)
+    }
+
+    /// Goes back to what ran before.
+    pub(super) fn take_back(&mut self) {
+        if let Some(before) = self.before.take() {
+            self.groups = before;
+        }
     }
 
     /// Whether both ask for the same of the same network for the same tenant.
     pub(super) fn asks_the_same(&self, other: &Self) -> bool {
-        *self == Self { salt: self.salt, ..other.clone() }
+        let commitments = self.commitments.clone();
+        *self == Self { salt: self.salt, commitments, ..other.clone() }
     }
 
-    /// What all leases may cost, `usd` an hour.
-    pub(super) fn most_per_hour(&self) -> Option<Amount> {
+    /// What all leases may cost; `None` beyond all amounts.
+    pub(super) fn cost(&self) -> Option<Cost> {
         let costs = self.units().map(|(_, unit)| unit.cost(|rate| Some(rate.amount_per_hour())));
-        costs.into_iter().try_fold(Amount::ZERO, |sum, cost| sum.checked_add(cost?))
+        let most = costs.into_iter().try_fold(Amount::ZERO, |sum, cost| sum.checked_add(cost?));
+        Some(Cost { quoted_per_hour: None, most_per_hour: most?, deposit: self.deposit })
     }
 
     pub(super) fn units(&self) -> impl Iterator<Item = (&GroupPlan, &UnitPlan)> {
@@ -129,18 +184,17 @@ impl Plan {
 
     /// The group and unit that an order committed to.
     pub(super) fn unit_of(&self, commitment: &Hash) -> Option<(usize, usize)> {
-        let of = |(at, group): (usize, &GroupPlan)| {
-            (0..group.units.len()).map(move |unit| (at, unit)).collect::<Vec<_>>()
-        };
-        let mut all = self.groups.iter().enumerate().flat_map(of);
-        all.find(|(group, unit)| self.commitment(*group, *unit) == *commitment)
+        let mut all = self.commitments.iter();
+        let (_, group, unit) = all.find(|(known, ..)| known == commitment)?;
+        let [group, unit] = [*group, *unit].map(usize::try_from);
+        Some((group.ok()?, unit.ok()?))
     }
 
-    /// The services that a lease of this unit runs.
-    pub(super) fn services(&self, group: usize, unit: usize) -> Vec<String> {
+    /// The services of which leases of this unit run a replica, and how many.
+    pub(super) fn services(&self, group: usize, unit: usize) -> Vec<(&str, u32)> {
         let services = self.groups[group].manifest.services.iter();
         let ours = services.filter(|service| usize::try_from(service.unit) == Ok(unit));
-        ours.map(|service| service.name.clone()).collect()
+        ours.map(|service| (service.name.as_str(), service.count)).collect()
     }
 
     /// The plan in a directory; `None` where there is none.
@@ -173,6 +227,26 @@ impl Plan {
     }
 }
 
+/// What is ordered for a deployment.
+fn groups(deployment: &Deployment, exchange: &Exchange) -> Result<Vec<GroupPlan>, ServicesError> {
+    let mut groups = Vec::new();
+    for group in &deployment.groups {
+        let mut units = Vec::new();
+        for order in group.orders(exchange)? {
+            let mut alternatives = order.alternatives;
+            for terms in &mut alternatives {
+                let (name, value) = ATTRIBUTE;
+                terms.attributes.insert(name.to_owned(), value.to_owned());
+            }
+            let profile = group.units[order.unit].profile.clone();
+            units.push(UnitPlan { profile, alternatives });
+        }
+        let (name, manifest) = (group.name.clone(), group.manifest());
+        groups.push(GroupPlan { name, manifest, units, linked: group.is_linked() });
+    }
+    Ok(groups)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -194,30 +268,22 @@ deployment:
   api: {here: {profile: small, count: 1}}
 ";
 
+    fn parsed(text: &str) -> Deployment {
+        parse_sdl(text.as_bytes(), &Exchange::default()).result.unwrap()
+    }
+
     fn plan(salt: u8) -> Plan {
-        let exchange = Exchange::default();
-        let deployment = parse_sdl(TWO.as_bytes(), &exchange).result.unwrap();
-        let groups = deployment.groups.iter().map(|group| GroupPlan {
-            name: group.name.clone(),
-            manifest: group.manifest(),
-            units: group
-                .orders(&exchange)
-                .unwrap()
-                .into_iter()
-                .map(|order| UnitPlan {
-                    profile: group.units[order.unit].profile.clone(),
-                    alternatives: order.alternatives,
-                })
-                .collect(),
-            linked: group.is_linked(),
-        });
-        Plan {
+        let mut plan = Plan {
             tenant: SecretKey::from_seed([1; 32]).account(),
             chain: Hash([2; 32]),
             salt: Hash([salt; 32]),
             deposit: Amount::from_units(1),
-            groups: groups.collect(),
-        }
+            groups: groups(&parsed(TWO), &Exchange::default()).unwrap(),
+            before: None,
+            commitments: Vec::new(),
+        };
+        plan.commit();
+        plan
     }
 
     #[test]
@@ -231,8 +297,39 @@ deployment:
         }
         let mut named: Vec<_> = (0..2).flat_map(|unit| ours.services(0, unit)).collect();
         named.sort_unstable();
-        assert_eq!(named, ["api", "web"]);
+        assert_eq!(named, [("api", 1), ("web", 2)]);
         assert!(ours.groups[0].linked);
+    }
+
+    #[test]
+    fn an_update_changes_manifests_and_counts_alone_and_can_be_taken_back() {
+        let exchange = Exchange::default();
+        let mut updated = plan(1);
+        assert!(!updated.update(&parsed(TWO), &exchange).unwrap());
+        assert_eq!(updated, plan(1));
+        let image = TWO.replace("image: nginx", "image: nginx:2");
+        assert!(updated.update(&parsed(&image), &exchange).unwrap());
+        let more = image.replace("count: 2", "count: 3");
+        assert!(updated.update(&parsed(&more), &exchange).unwrap());
+        assert_eq!(updated.before.as_ref(), Some(&plan(1).groups), "what ran, not what was tried");
+        for unit in 0..2 {
+            assert_ne!(updated.commitment(0, unit), plan(1).commitment(0, unit));
+            // Orders of before are known, too.
+            assert_eq!(updated.unit_of(&plan(1).commitment(0, unit)), Some((0, unit)));
+            assert_eq!(updated.unit_of(&updated.commitment(0, unit)), Some((0, unit)));
+        }
+        updated.take_back();
+        assert_eq!(updated.groups, plan(1).groups);
+        assert!(updated.asks_the_same(&plan(2)));
+        for (from, to) in [
+            ("units: 1", "units: 2"),
+            ("amount: 0.1", "amount: 0.2"),
+            ("service: web", "global: true"),
+            ("here:", "there:"),
+        ] {
+            let refused = plan(1).update(&parsed(&TWO.replace(from, to)), &exchange);
+            assert!(matches!(refused, Err(ServicesError::Changed { .. })), "{from}: {refused:?}");
+        }
     }
 
     #[test]

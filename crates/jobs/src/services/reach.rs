@@ -1,6 +1,6 @@
 //! Calls and streams to the providers of a deployment.
 
-use super::{CALL_DEADLINE, Services, ServicesError};
+use super::{CALL_DEADLINE, Granted, LIST_DEADLINE, Services, ServicesError};
 use muster_api::service::{ALPN, MAX_MESSAGE_BYTES, Open, Request, Response, STREAM_ALPN, Status};
 use muster_fabric::{CallError, Channel, PeerAddr};
 use muster_types::{AccountId, LeaseId, codec};
@@ -48,9 +48,23 @@ impl Services {
         lease: LeaseId,
     ) -> Result<Status, ServicesError> {
         match self.call(address, &Request::Status { lease }).await? {
-            Response::Status(status) => Ok(status),
+            Response::Status(status) => Ok(*status),
             Response::Taken => Err(ServicesError::Answer { provider: address.account() }),
         }
+    }
+
+    /// The service of a lease; its provider is asked only where it must be.
+    async fn ask_service(&self, granted: &Granted) -> Option<String> {
+        let known = self.service_of(granted, None);
+        if known.is_some() {
+            return known;
+        }
+        let asked = async {
+            let address = self.address(&granted.lease.record.host.provider).await?;
+            self.ask(&address, granted.lease.id).await
+        };
+        let status = tokio::time::timeout(LIST_DEADLINE, asked).await.ok()?.ok()?;
+        self.service_of(granted, Some(&status))
     }
 
     /// The running replicas of a service, or of all: by service, then by lease id, numbered from 0
@@ -71,12 +85,12 @@ impl Services {
             return Err(ServicesError::NoService { service: service.to_owned(), known });
         }
         let granted = self.all_granted().await?;
+        let named = granted.iter().map(|granted| self.ask_service(granted));
+        let named = futures::future::join_all(named).await;
         let mut connections = Vec::new();
         for name in names.iter().filter(|name| service.is_none_or(|service| service == *name)) {
-            let ours = granted
-                .iter()
-                .filter(|granted| self.plan.services(granted.group, granted.unit).contains(name));
-            for (number, granted) in ours.enumerate() {
+            let ours = granted.iter().zip(&named).filter(|(_, named)| named.as_ref() == Some(name));
+            for (number, (granted, _)) in ours.enumerate() {
                 connections.push(Connection {
                     lease: granted.lease.id,
                     service: name.clone(),

@@ -8,21 +8,28 @@
 //! | a provider fails | see that its lease ends; the next round orders a replacement |
 //! | a second provider fails in the same step | give up: the deployment is to blame |
 //! | one fails, and services of other leases call those of its | give up: they must move together |
+//! | more are open than it wants | the last ones are closed |
+//! | its orders commit to another manifest | they get this one, and then the leases: the first alone |
+//! | one of these does not take it | give up |
+//!
+//! A unit may be for several services of equal needs: each lease is given one of them for good,
+//! which is written down before it is delivered.
 //!
 //! The ledger itself opens an order again for a lease that its provider broke.
 
 use super::{CALL_DEADLINE, Granted, Note, POLL, Services, ServicesError, choose};
 use crate::{
     error::chain,
+    journal::Journal,
     ledger::{Ledger, Step, patient},
 };
-use muster_api::{service, views::Named};
+use muster_api::{provider::refusal, service, views::Named};
 use muster_ledger::{
     Action,
-    market::{CloseReason, Lease, LeaseStatus, Mode},
+    market::{CloseReason, Lease, LeaseStatus, Mode, OrderChange, OrderStatus},
 };
 use muster_types::{AccountId, EscrowId, LeaseId, Millis};
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 use tokio::time::Instant;
 
 /// How long an order waits for offers.
@@ -37,6 +44,7 @@ type Notes<'a> = &'a (dyn Fn(Note) + Sync);
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Failure {
     unit: (usize, usize),
+    service: String,
     lease: LeaseId,
     provider: AccountId,
     step: String,
@@ -83,11 +91,17 @@ impl Services {
     }
 }
 
+/// A lease, and the service that it was given.
+struct Given {
+    granted: Granted,
+    service: String,
+}
+
 impl Run<'_> {
     /// Whether everything runs after it.
     async fn round(&mut self) -> Result<bool, ServicesError> {
         let groups = &self.services.plan.groups;
-        let mut granted = Vec::new();
+        let mut given = Vec::new();
         for (group, of_group) in groups.iter().enumerate() {
             // Services that call each other are at one provider: the first lease's.
             let mut pinned = None;
@@ -95,22 +109,96 @@ impl Run<'_> {
                 let leases = self.lease((group, unit), pinned).await?;
                 let first = leases.first().map(|lease| lease.lease.record.host.provider);
                 pinned = pinned.or(first.filter(|_| of_group.linked));
-                granted.extend(leases);
+                given.extend(self.give((group, unit), leases).await?);
             }
         }
-        let leases = granted.iter().map(|one| (one.lease.id, one.lease.record.host.provider));
-        (self.notes)(Note::Leased { leases: leases.collect() });
-        let outcomes = {
-            let bring_up = granted.iter().map(|granted| self.bring_up(granted));
-            futures::future::join_all(bring_up).await
-        };
+        let leases = given.iter().map(|Given { granted: Granted { lease, .. }, .. }| lease);
+        let leases = leases.map(|lease| (lease.id, lease.record.host.provider)).collect();
+        (self.notes)(Note::Leased { leases });
+        self.change_orders().await?;
+        // Only what serves already shows whether an update does.
+        let updating = self.services.plan.before.is_some();
+        let first = if updating { given.len().min(1) } else { 0 };
+        let (first, others) = given.split_at(first);
         let mut all = true;
-        for failure in outcomes.into_iter().flatten() {
-            all = false;
-            self.let_go(failure.lease).await?;
-            self.failed(failure)?;
+        for part in [first, others] {
+            let outcomes = {
+                let bring_up = part.iter().map(|given| self.bring_up(given));
+                futures::future::join_all(bring_up).await
+            };
+            for failure in outcomes.into_iter().flatten() {
+                if updating {
+                    self.hear(&failure);
+                    return Err(failure.into());
+                }
+                all = false;
+                self.let_go(failure.lease).await?;
+                self.failed(failure)?;
+            }
         }
         Ok(all)
+    }
+
+    /// Gives each lease of a unit a service of it, and closes those that are too many.
+    async fn give(
+        &self,
+        unit: (usize, usize),
+        leases: Vec<Granted>,
+    ) -> Result<Vec<Given>, ServicesError> {
+        let known = self.ledger.journal(Journal::services).await?;
+        let wanted = self.services.plan.services(unit.0, unit.1);
+        let ids: Vec<LeaseId> = leases.iter().map(|granted| granted.lease.id).collect();
+        let shares = share(&wanted, &ids, &known);
+        let new = shares.iter().filter(|(lease, service)| known.get(lease) != Some(service));
+        let new: Vec<(LeaseId, String)> =
+            new.map(|(lease, service)| (*lease, service.clone())).collect();
+        if !new.is_empty() {
+            self.ledger.journal(move |journal| journal.set_services(&new)).await?;
+        }
+        let mut given = Vec::new();
+        for granted in leases {
+            match shares.get(&granted.lease.id) {
+                Some(service) => given.push(Given { granted, service: service.clone() }),
+                None => self.services.close_lease(&self.ledger, granted.lease.id).await?,
+            }
+        }
+        Ok(given)
+    }
+
+    /// Has every order that may still lead to something commit to what the plan says.
+    async fn change_orders(&self) -> Result<(), ServicesError> {
+        let services = self.services;
+        let client = services.wallet.client();
+        let until = services.until();
+        for (group, of_group) in services.plan.groups.iter().enumerate() {
+            for unit in 0..of_group.units.len() {
+                let hash = services.plan.commitment(group, unit);
+                for order in services.orders(&self.ledger, &steps((group, unit))).await? {
+                    let prefix = format!("update/{order}/");
+                    let known = {
+                        let prefix = prefix.clone();
+                        self.ledger.journal(move |journal| journal.txs(&prefix)).await?
+                    };
+                    // What was signed and perhaps sent must not take effect after we looked.
+                    for (step, _) in &known {
+                        self.ledger.finish(step, until).await?;
+                    }
+                    let Some(record) = patient(until, || client.order(&order)).await? else {
+                        continue;
+                    };
+                    let alive = matches!(record.record.status, OrderStatus::Leased)
+                        || record.record.status.is_open();
+                    if record.record.manifest == hash || !alive {
+                        continue;
+                    }
+                    let step = Step::new(format!("{prefix}{}", known.len()), "change an order");
+                    let change = OrderChange::Manifest { hash };
+                    let action = Action::OrderUpdate { order, change };
+                    self.ledger.act(step, action, until, |_, _| {}).await?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// As many open leases as a unit wants.
@@ -175,8 +263,13 @@ impl Run<'_> {
             return Ok(());
         }
         let provider = lease.record.host.provider;
+        let known = self.ledger.journal(Journal::services).await?;
         let mut failure = Failure {
             unit,
+            service: known.get(&lease.id).cloned().unwrap_or_else(|| {
+                let names = self.services.plan.services(unit.0, unit.1).into_iter();
+                names.map(|(name, _)| name).collect::<Vec<_>>().join(" or ")
+            }),
             lease: lease.id,
             provider,
             step: "starting".to_owned(),
@@ -199,15 +292,18 @@ impl Run<'_> {
         self.failed(failure)
     }
 
-    fn failed(&mut self, failure: Failure) -> Result<(), ServicesError> {
-        let (group, unit) = failure.unit;
+    fn hear(&self, failure: &Failure) {
         (self.notes)(Note::Failed {
-            services: self.services.plan.services(group, unit),
+            service: failure.service.clone(),
             provider: failure.provider,
             step: failure.step.clone(),
             reason: failure.reason.clone(),
         });
-        let group = &self.services.plan.groups[group];
+    }
+
+    fn failed(&mut self, failure: Failure) -> Result<(), ServicesError> {
+        self.hear(&failure);
+        let group = &self.services.plan.groups[failure.unit.0];
         let apart = group.linked && group.leases() > 1;
         let hopeless = apart || is_known(&self.failures, &failure);
         self.failures.push(failure.clone());
@@ -262,19 +358,20 @@ impl Run<'_> {
     }
 
     /// Delivers the manifest and waits until the provider serves; how it failed otherwise.
-    async fn bring_up(&self, granted: &Granted) -> Option<Failure> {
+    async fn bring_up(&self, given: &Given) -> Option<Failure> {
         let services = self.services;
+        let granted = &given.granted;
         let (lease, provider) = (granted.lease.id, granted.lease.record.host.provider);
-        let unit = (granted.group, granted.unit);
+        let (unit, service) = ((granted.group, granted.unit), given.service.clone());
         let failure = |step: &str, reason: String| {
-            Some(Failure { unit, lease, provider, step: step.to_owned(), reason })
+            Some(Failure { unit, service, lease, provider, step: step.to_owned(), reason })
         };
         let until = services.until();
-        let mut last = service::Step::Waiting;
+        let (mut last, mut replaced) = (service::Step::Waiting, false);
         loop {
-            let trouble = match self.advance(granted).await {
+            let trouble = match self.advance(given, &mut replaced).await {
                 Ok(service::Step::Running) => {
-                    self.tell(granted, &service::Step::Running);
+                    self.tell(given, &service::Step::Running);
                     return None;
                 }
                 Ok(service::Step::Failed { step, reason }) => return failure(&step, reason),
@@ -283,7 +380,7 @@ impl Run<'_> {
                 }
                 Ok(step) => {
                     if step != last {
-                        self.tell(granted, &step);
+                        self.tell(given, &step);
                     }
                     last = step;
                     None
@@ -307,28 +404,64 @@ impl Run<'_> {
         }
     }
 
-    /// Where the provider stands; delivers where it waits for that.
-    async fn advance(&self, granted: &Granted) -> Result<service::Step, ServicesError> {
+    /// Where the provider stands with the manifest of the plan; delivers where it waits for that,
+    /// or serves another. `replaced` says whether it was given this one in the place of another.
+    async fn advance(
+        &self,
+        given: &Given,
+        replaced: &mut bool,
+    ) -> Result<service::Step, ServicesError> {
         let services = self.services;
-        let lease = granted.lease.id;
-        let address = services.address(&granted.lease.record.host.provider).await?;
-        let status = services.ask(&address, lease).await?;
-        if status.step == service::Step::Waiting {
-            let deploy = service::Deploy {
-                lease,
-                unit: u32::try_from(granted.unit).unwrap_or(u32::MAX),
-                manifest: services.plan.groups[granted.group].manifest.clone(),
-                salt: services.plan.salt_of(granted.group, granted.unit),
-            };
-            services.call(&address, &service::Request::Deploy(Box::new(deploy))).await?;
+        let Given { granted: Granted { group, unit, lease }, service } = given;
+        let address = services.address(&lease.record.host.provider).await?;
+        let status = services.ask(&address, lease.id).await?;
+        let current = status.manifest == Some(services.plan.commitment(*group, *unit));
+        match (&status.step, status.update_failed) {
+            (service::Step::Waiting, _) => {}
+            (service::Step::Running, None) if current => {
+                let until = services.until();
+                let client = services.wallet.client();
+                let record = patient(until, || client.lease(&lease.id)).await?;
+                let waits = |it: Named<LeaseId, Lease>| {
+                    matches!(it.record.status, LeaseStatus::Updating { .. })
+                };
+                if !record.is_some_and(waits) {
+                    return Ok(service::Step::Running);
+                }
+                // It serves this one, but has not said so to the ledger.
+            }
+            (service::Step::Running, Some(reason)) if *replaced => {
+                return Ok(service::Step::Failed { step: "updating".to_owned(), reason });
+            }
+            (service::Step::Running, _) => *replaced = true,
+            _ => return Ok(status.step),
         }
-        Ok(status.step)
+        let deploy = service::Deploy {
+            lease: lease.id,
+            service: service.clone(),
+            manifest: services.plan.groups[*group].manifest.clone(),
+            salt: services.plan.salt_of(*group, *unit),
+        };
+        let request = service::Request::Deploy(Box::new(deploy));
+        match services.call(&address, &request).await {
+            Err(ServicesError::Refused { refusal, .. })
+                if *replaced && refusal.code().0 == refusal::BAD_REQUEST =>
+            {
+                let reason = refusal.to_string();
+                return Ok(service::Step::Failed { step: "delivering".to_owned(), reason });
+            }
+            answer => answer?,
+        };
+        Ok(match status.step {
+            service::Step::Running => service::Step::Updating,
+            step => step,
+        })
     }
 
-    fn tell(&self, granted: &Granted, step: &service::Step) {
+    fn tell(&self, given: &Given, step: &service::Step) {
         (self.notes)(Note::Step {
-            services: self.services.plan.services(granted.group, granted.unit),
-            provider: granted.lease.record.host.provider,
+            service: given.service.clone(),
+            provider: given.granted.lease.record.host.provider,
             step: step.clone(),
         });
     }
@@ -354,6 +487,34 @@ fn steps((group, unit): (usize, usize)) -> String {
     format!("order/{group}/{unit}/")
 }
 
+/// Which service each of a unit's leases is for: the one that it was given before, where so many
+/// are wanted, else the first of which there are too few. A lease that is too much has none.
+fn share(
+    wanted: &[(&str, u32)],
+    leases: &[LeaseId],
+    known: &BTreeMap<LeaseId, String>,
+) -> BTreeMap<LeaseId, String> {
+    let mut left: Vec<(&str, u32)> = wanted.to_vec();
+    let mut shares = BTreeMap::new();
+    let mut take = |lease: &LeaseId, of: &dyn Fn(&str) -> bool| {
+        let found = left.iter_mut().find(|(service, left)| *left > 0 && of(service));
+        if let Some((service, left)) = found {
+            *left = left.saturating_sub(1);
+            shares.insert(*lease, (*service).to_owned());
+        }
+        found.is_some()
+    };
+    let of_before = |lease: &&LeaseId| {
+        let before = known.get(*lease);
+        before.is_some_and(|before| take(lease, &|service| service == before))
+    };
+    let (_, others): (Vec<&LeaseId>, Vec<&LeaseId>) = leases.iter().partition(of_before);
+    for lease in others {
+        take(lease, &|_| true);
+    }
+    shares
+}
+
 /// Whether another provider failed in the same way: then it is not the provider.
 fn is_known(before: &[Failure], failure: &Failure) -> bool {
     before.iter().any(|one| {
@@ -369,6 +530,7 @@ const fn name(step: &service::Step) -> &'static str {
         service::Step::Starting => "starting",
         service::Step::Probing => "probing",
         service::Step::Running => "running",
+        service::Step::Updating => "updating",
         service::Step::Failed { .. } => "failing",
         service::Step::Closed => "closing",
     }
@@ -380,9 +542,41 @@ mod tests {
     use muster_types::Hash;
 
     #[test]
+    fn a_lease_keeps_its_service_others_get_what_is_missing_and_what_is_too_much_none() {
+        let lease = |number: u8| LeaseId(Hash([number; 32]));
+        let known = |given: &[(u8, &str)]| -> BTreeMap<LeaseId, String> {
+            given.iter().map(|&(number, service)| (lease(number), service.to_owned())).collect()
+        };
+        let wanted = [("api", 1), ("web", 2)];
+        type Row<'a> = (&'a [u8], &'a [(u8, &'a str)], &'a [(u8, &'a str)]);
+        let table: [Row<'_>; 5] = [
+            (&[1, 2, 3], &[], &[(1, "api"), (2, "web"), (3, "web")]),
+            (&[1, 2, 3], &[(1, "web"), (3, "api")], &[(1, "web"), (2, "web"), (3, "api")]),
+            // A replica was lost: its place is taken by the new one.
+            (
+                &[2, 3, 4],
+                &[(1, "web"), (2, "web"), (3, "api")],
+                &[(2, "web"), (3, "api"), (4, "web")],
+            ),
+            // One too many, and a service that is no more.
+            (
+                &[1, 2, 3, 4],
+                &[(1, "web"), (2, "web"), (3, "web")],
+                &[(1, "web"), (2, "web"), (3, "api")],
+            ),
+            (&[1], &[(1, "gone")], &[(1, "api")]),
+        ];
+        for (leases, before, after) in table {
+            let leases: Vec<LeaseId> = leases.iter().map(|&number| lease(number)).collect();
+            assert_eq!(share(&wanted, &leases, &known(before)), known(after), "{before:?}");
+        }
+    }
+
+    #[test]
     fn a_failure_is_the_deployments_where_another_provider_failed_in_the_same_step_of_its_unit() {
         let failure = |unit, provider: u8, step: &str| Failure {
             unit: (0, unit),
+            service: "web".to_owned(),
             lease: LeaseId(Hash([provider; 32])),
             provider: muster_types::SecretKey::from_seed([provider; 32]).account(),
             step: step.to_owned(),

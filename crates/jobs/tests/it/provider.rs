@@ -13,6 +13,7 @@ use muster_ledger::{
     Action, Event, ProviderProfile,
     dispute::Claim,
     job::{JobKind, TaskRef},
+    market::LeaseStatus,
     provider::HostSpec,
     view,
 };
@@ -44,6 +45,8 @@ pub(crate) enum Fault {
     Stuck(&'static str),
     /// Declines every lease of services.
     Declines,
+    /// Gives up every update to a manifest with this image.
+    Refuses(&'static str),
 }
 
 /// The toy provider; stops when it is dropped.
@@ -63,7 +66,14 @@ struct Inner {
     /// How often each task was run.
     ran: Mutex<BTreeMap<u64, u32>>,
     /// Where each lease of services stands.
-    deployed: Mutex<BTreeMap<LeaseId, (service::Deploy, service::Step)>>,
+    deployed: Mutex<BTreeMap<LeaseId, Deployed>>,
+}
+
+#[derive(Clone)]
+struct Deployed {
+    deploy: service::Deploy,
+    step: service::Step,
+    update_failed: Option<String>,
 }
 
 impl Drop for Provider {
@@ -122,13 +132,14 @@ impl Provider {
         Self { account: key.account(), inner }
     }
 
-    /// What was deployed here, and the service's names.
-    pub(crate) fn deployed(&self) -> Vec<(LeaseId, Vec<String>)> {
+    /// Under which leases something was deployed here: the service and its image.
+    pub(crate) fn deployed(&self) -> Vec<(LeaseId, String, String)> {
         let deployed = self.inner.deployed.lock().unwrap();
-        let names = |deploy: &service::Deploy| {
-            deploy.manifest.services.iter().map(|one| one.name.clone()).collect()
+        let of = |(lease, deployed): (&LeaseId, &Deployed)| {
+            let name = deployed.deploy.service.clone();
+            (*lease, name, image(&deployed.deploy).to_owned())
         };
-        deployed.iter().map(|(lease, (deploy, _))| (*lease, names(deploy))).collect()
+        deployed.iter().map(of).collect()
     }
 
     /// Walks away from a lease.
@@ -324,10 +335,8 @@ impl Service for ServicesDesk {
                 if inner.fault == Fault::Declines {
                     drop(inner.wallet.act(Action::LeaseDecline { lease }).await);
                 }
-                let deployed = inner.deployed.lock().unwrap();
-                let step = deployed.get(&lease).map(|(_, step)| step.clone());
-                let step = step.unwrap_or(service::Step::Waiting);
-                service::Response::Status(service::Status { step, containers: Vec::new() })
+                let deployed = inner.deployed.lock().unwrap().get(&lease).cloned();
+                service::Response::Status(Box::new(deployed.map_or_else(waiting, Deployed::status)))
             }
         };
         Ok(codec::encode(&response).into())
@@ -342,21 +351,57 @@ impl Inner {
         let order = client.order(&record.order).await.unwrap().unwrap().record;
         assert_eq!((record.tenant, record.host.provider), (peer, self.wallet.account()));
         assert_eq!(order.manifest, service::commitment(&deploy.manifest, &deploy.salt));
-        let services = &deploy.manifest.services;
-        assert!(services.iter().any(|service| service.unit == deploy.unit));
-        if self.deployed.lock().unwrap().contains_key(&lease) {
-            return Ok(());
-        }
-        let (action, step) = match self.fault {
-            Fault::Stuck(step) => {
-                let (step, reason) = (step.to_owned(), "as it was told to".to_owned());
-                (Action::LeaseDecline { lease }, service::Step::Failed { step, reason })
+        let before = self.deployed.lock().unwrap().get(&lease).cloned();
+        let mut after = Deployed { deploy, step: service::Step::Running, update_failed: None };
+        let action = match (before, self.fault) {
+            (Some(mut before), Fault::Refuses(bad)) if image(&after.deploy) == bad => {
+                before.update_failed = Some("as it was told to".to_owned());
+                after = before;
+                None
             }
-            _ => (Action::LeaseReady { lease }, service::Step::Running),
+            (Some(_), _) => {
+                let waits = matches!(record.status, LeaseStatus::Updating { .. });
+                waits.then_some(Action::LeaseReady { lease })
+            }
+            (None, Fault::Stuck(step)) => {
+                let (step, reason) = (step.to_owned(), "as it was told to".to_owned());
+                after.step = service::Step::Failed { step, reason };
+                Some(Action::LeaseDecline { lease })
+            }
+            (None, _) => Some(Action::LeaseReady { lease }),
         };
-        let done = self.wallet.act(action).await;
-        done.map_err(|error| refuse(&error.to_string()))?;
-        self.deployed.lock().unwrap().insert(lease, (deploy, step));
+        if let Some(action) = action {
+            let done = self.wallet.act(action).await;
+            done.map_err(|error| refuse(&error.to_string()))?;
+        }
+        self.deployed.lock().unwrap().insert(lease, after);
         Ok(())
     }
+}
+
+impl Deployed {
+    fn status(self) -> service::Status {
+        let Self { deploy, step, update_failed } = self;
+        let manifest = Some(service::commitment(&deploy.manifest, &deploy.salt));
+        let container = service::Container {
+            service: deploy.service,
+            image: None,
+            running: true,
+            restarts: 0,
+            last_exit: None,
+            ports: Vec::new(),
+        };
+        service::Status { step, manifest, container: Some(container), update_failed }
+    }
+}
+
+fn waiting() -> service::Status {
+    let step = service::Step::Waiting;
+    service::Status { step, manifest: None, container: None, update_failed: None }
+}
+
+/// The image of the service that is deployed.
+fn image(deploy: &service::Deploy) -> &str {
+    let found = deploy.manifest.services.iter().find(|one| one.name == deploy.service);
+    &found.unwrap().image
 }

@@ -2,28 +2,30 @@
 
 use crate::{
     World,
-    provider::{Fault, key},
+    provider::{Fault, Provider, key},
     tenant,
 };
 use muster_jobs::{
     JobError,
     services::{Note, Services, ServicesConfig, ServicesError},
 };
-use muster_ledger::{escrow::EscrowStatus, market::CloseReason, view};
+use muster_ledger::{
+    escrow::EscrowStatus,
+    market::{CloseReason, LeaseStatus},
+    view,
+};
 use muster_spec::{
     parse_sdl,
     sdl::{Deployment, Exchange},
 };
-use muster_types::{AccountId, Amount, Millis};
-use std::{path::PathBuf, sync::Mutex, time::Duration};
+use muster_types::{AccountId, Amount, LeaseId, Millis};
+use std::{collections::BTreeSet, path::PathBuf, sync::Mutex, time::Duration};
 use tokio::sync::mpsc::unbounded_channel;
 
 const HOUR: Millis = Millis::from_secs(3_600);
 
 /// Two replicas of one service that everybody may call, at 30 usd an hour at most.
-fn web() -> Deployment {
-    deployment(
-        "\
+const WEB: &str = "\
 version: \"2.0\"
 services:
   web: {image: nginx, expose: [{port: 80, as: 8080, to: [{global: true}]}]}
@@ -34,8 +36,16 @@ profiles:
     here: {pricing: {small: {denom: usd, amount: 30}}}
 deployment:
   web: {here: {profile: small, count: 2}}
-",
-    )
+";
+
+fn web() -> Deployment {
+    deployment(WEB)
+}
+
+/// The same of another image, and so many of it.
+fn changed(image: &str, count: u32) -> Deployment {
+    let text = WEB.replace("image: nginx", &format!("image: {image}"));
+    deployment(&text.replace("count: 2", &format!("count: {count}")))
 }
 
 fn deployment(text: &str) -> Deployment {
@@ -63,6 +73,29 @@ impl Town {
             bind: "127.0.0.1:0".parse().unwrap(),
             patience: Duration::from_secs(60),
         }
+    }
+
+    /// What runs, by service and image.
+    fn runs(&self) -> Vec<(String, String)> {
+        let open: BTreeSet<LeaseId> = self.world.node.read(|state| {
+            let leases = view::leases_of_tenant(state, &tenant().account());
+            leases.into_iter().filter(|(_, it)| it.status.is_open()).map(|(id, _)| id).collect()
+        });
+        let deployed = self.world.providers.iter().flat_map(Provider::deployed);
+        let ours = deployed.filter(|(lease, ..)| open.contains(lease));
+        let mut runs: Vec<_> = ours.map(|(_, service, image)| (service, image)).collect();
+        runs.sort_unstable();
+        runs
+    }
+
+    /// Asserts that the ledger waits for no update.
+    fn assert_active(&self) {
+        self.world.node.read(|state| {
+            for (_, lease) in view::leases_of_tenant(state, &tenant().account()) {
+                let waits = matches!(lease.status, LeaseStatus::Updating { .. });
+                assert!(!waits, "{lease:?}");
+            }
+        });
     }
 
     async fn create(&self) -> Services {
@@ -154,8 +187,8 @@ async fn a_deployment_comes_up_once_is_listed_and_gives_back_what_it_did_not_use
     }
     assert_eq!(town.providers(), sorted(&[1, 1]));
     let replicas = services.replicas().await.unwrap();
-    let named: Vec<_> = replicas.iter().flat_map(|replica| &replica.services).collect();
-    assert_eq!(named, ["web", "web"]);
+    let named: Vec<_> = replicas.iter().map(|replica| replica.service.as_deref()).collect();
+    assert_eq!(named, [Some("web"), Some("web")]);
     let up = services.connections(Some("web")).await.unwrap();
     assert_eq!(up.iter().map(|one| one.number).collect::<Vec<_>>(), [0, 1]);
     let error = services.connections(Some("api")).await.unwrap_err();
@@ -309,12 +342,133 @@ async fn a_replica_that_was_lost_comes_back_when_the_same_is_asked_for_again() {
     town.assert_opened(1, 1, 3);
     let ended = town.world.node.read(|state| view::lease(state, &lost)).unwrap();
     assert!(
-        matches!(
-            ended.status,
-            muster_ledger::market::LeaseStatus::Closed { reason: CloseReason::ProviderExit, .. }
-        ),
+        matches!(ended.status, LeaseStatus::Closed { reason: CloseReason::ProviderExit, .. }),
         "{ended:?}"
     );
     assert_eq!(town.providers(), sorted(&[1, 1, 2]));
     town.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn services_of_equal_needs_share_a_unit_and_each_lease_has_one_of_them() {
+    let town = Town::new(&[Fault::None]).await;
+    let text = WEB.replace("2.0", "2.1").replace(
+        "profiles:",
+        "  api: {image: api, expose: [{port: 81, to: [{global: true}]}]}\nprofiles:",
+    );
+    let text = format!("{text}  api: {{here: {{profile: small, count: 1}}}}\n");
+    let services = town.create_of(&deployment(&text), HOUR, None).await.unwrap();
+    for _ in 0..2 {
+        services.up(&|_| {}).await.unwrap();
+        town.assert_opened(1, 1, 3);
+        let runs = [("api", "api"), ("web", "nginx"), ("web", "nginx")];
+        assert_eq!(town.runs(), runs.map(|(service, image)| (service.into(), image.into())));
+    }
+    for (service, count) in [("api", 1), ("web", 2)] {
+        let up = services.connections(Some(service)).await.unwrap();
+        assert_eq!(
+            up.iter().map(|one| one.number).collect::<Vec<_>>(),
+            (0..count).collect::<Vec<_>>()
+        );
+    }
+    // A replica is lost: the new lease has its service, not the first of the unit.
+    let replicas = services.replicas().await.unwrap();
+    let web = replicas.iter().find(|one| one.service.as_deref() == Some("web")).unwrap();
+    town.world.providers[0].exit(web.lease).await;
+    drop(services);
+    town.close().await;
+}
+
+fn of_web(images: &[&str]) -> Vec<(String, String)> {
+    images.iter().map(|&image| ("web".to_owned(), image.to_owned())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_update_reaches_every_lease_and_changes_how_many_there_are() {
+    let town = Town::new(&[Fault::None]).await;
+    let exchange = Exchange::default();
+    let mut services = town.create().await;
+    services.up(&|_| {}).await.unwrap();
+    assert_eq!(town.runs(), of_web(&["nginx"; 2]));
+    for (image, count, leases) in
+        [("nginx:2", 2, 2), ("nginx:2", 3, 3), ("nginx:3", 1, 3), ("nginx:3", 1, 3)]
+    {
+        let wanted = changed(image, count);
+        services.update(&wanted, &exchange, &|_| {}).await.unwrap();
+        let count = usize::try_from(count).unwrap();
+        assert_eq!(town.runs(), of_web(&vec![image; count]));
+        town.assert_active();
+        let orders = if leases == 2 { 1 } else { 2 };
+        town.assert_opened(1, orders, leases);
+    }
+    // It is what is deployed now; what leases cannot take is refused, and changes nothing.
+    drop(services);
+    let mut services = town.open().await;
+    let dearer = deployment(&WEB.replace("amount: 30", "amount: 40"));
+    let refused = services.update(&dearer, &exchange, &|_| {}).await.unwrap_err();
+    assert!(matches!(refused, ServicesError::Changed { .. }), "{refused:?}");
+    assert_eq!(town.runs(), of_web(&["nginx:3"]));
+    drop(services);
+    town.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_update_that_one_lease_does_not_take_is_taken_back_from_all() {
+    // The second provider is the one that fails; the first lease alone goes first.
+    for faults in [[Fault::Refuses("bad"), Fault::None], [Fault::None, Fault::Refuses("bad")]] {
+        let town = Town::new(&faults).await;
+        let mut services = town.create_of(&changed("nginx", 9), HOUR, None).await.unwrap();
+        services.up(&|_| {}).await.unwrap();
+        let notes = Mutex::new(Vec::new());
+        let tell = |note| notes.lock().unwrap().push(note);
+        let error = services.update(&changed("bad", 9), &Exchange::default(), &tell).await;
+        let ServicesError::TakenBack(why) = error.unwrap_err() else { panic!("another error") };
+        let ServicesError::Failed { step, reason, .. } = *why else { panic!("{why:?}") };
+        assert_eq!((step.as_str(), reason.as_str()), ("updating", "as it was told to"));
+        assert!(notes.into_inner().unwrap().iter().any(|note| matches!(note, Note::Failed { .. })));
+        assert_eq!(town.runs(), of_web(&["nginx"; 9]));
+        town.assert_active();
+        town.assert_opened(1, 1, 9);
+        // Another goes through.
+        services.update(&changed("good", 9), &Exchange::default(), &|_| {}).await.unwrap();
+        assert_eq!(town.runs(), of_web(&["good"; 9]));
+        drop(services);
+        town.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_update_that_was_killed_goes_on_or_is_taken_back_by_another() {
+    for last in ["nginx:2", "nginx"] {
+        let town = Town::new(&[Fault::None]).await;
+        let mut services = town.create().await;
+        services.up(&|_| {}).await.unwrap();
+        let (sender, mut seen) = unbounded_channel();
+        let tell = |note: Note| {
+            if matches!(note, Note::Step { .. }) {
+                sender.send(()).ok();
+            }
+        };
+        let (wanted, exchange) = (changed("nginx:2", 2), Exchange::default());
+        tokio::select! {
+            biased;
+            _ = seen.recv() => {}
+            done = services.update(&wanted, &exchange, &tell) => {
+                panic!("it ended before the kill: {done:?}")
+            }
+        }
+        drop(services);
+        let mut ticks = tokio::time::interval(Duration::from_millis(5));
+        loop {
+            ticks.tick().await;
+            let mut services = town.open().await;
+            match services.update(&changed(last, 2), &exchange, &|_| {}).await {
+                Err(ServicesError::Step(JobError::Locked { .. })) => {}
+                done => break done.unwrap(),
+            }
+        }
+        assert_eq!(town.runs(), of_web(&[last; 2]));
+        town.assert_active();
+        town.close().await;
+    }
 }

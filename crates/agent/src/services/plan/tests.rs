@@ -16,7 +16,12 @@ fn sdl(services: &str, resources: &str) -> Manifest {
 }
 
 fn deploy(manifest: Manifest) -> Deploy {
-    Deploy { lease: LeaseId(Hash([0xab; 32])), unit: 0, manifest, salt: Hash::ZERO }
+    Deploy {
+        lease: LeaseId(Hash([0xab; 32])),
+        service: "web".to_owned(),
+        manifest,
+        salt: Hash::ZERO,
+    }
 }
 
 fn leased() -> Request {
@@ -31,9 +36,8 @@ const SMALL: &str = "{cpu: {units: 1}, memory: {size: 256Mi}, storage: [{size: 1
 
 #[test]
 fn a_service_becomes_a_container_with_its_limits_ports_and_volumes() {
-    let plans = lower(&deploy(sdl(WEB, SMALL)), &leased()).unwrap();
-    let [plan] = plans.as_slice() else { panic!("{plans:?}") };
-    assert_eq!(plan.id.as_str(), format!("{}-0", "ab".repeat(16)));
+    let plan = lower(&deploy(sdl(WEB, SMALL)), &leased()).unwrap();
+    assert_eq!(plan.id.as_str(), "ab".repeat(16));
     assert_eq!(plan.image.host(), "registry.here:5000");
     assert_eq!(
         (plan.overrides.command.as_slice(), plan.overrides.args.as_ref()),
@@ -55,15 +59,11 @@ fn a_service_becomes_a_container_with_its_limits_ports_and_volumes() {
 fn what_a_lease_does_not_carry_is_refused_with_the_fix() {
     let good = || deploy(sdl(WEB, SMALL));
     type Bend = fn(&mut Deploy, &mut Request);
-    let table: [(&str, Bend); 11] = [
-        ("unit 1 of the manifest has 0 services", |deploy, _| deploy.unit = 1),
+    let table: [(&str, Bend); 9] = [
+        ("no service \"api\"", |deploy, _| deploy.service = "api".into()),
         ("of cpu, the lease has 999", |_, request| request.cpu_milli = 999),
         ("of memory, the lease has", |_, request| request.memory_bytes = 1 << 20),
         ("of storage, the lease has", |_, request| request.disk_bytes = 1 << 20),
-        ("of cpu, the lease has 1000", |deploy, _| {
-            let twin = deploy.manifest.services[0].clone();
-            deploy.manifest.services.push(twin);
-        }),
         ("no GPUs", |deploy, _| deploy.manifest.services[0].compute.gpus.count = 1),
         ("no trusted execution", |deploy, _| {
             deploy.manifest.services[0].tee = Some(muster_spec::sdl::Tee::Cpu);
@@ -72,14 +72,6 @@ fn what_a_lease_does_not_carry_is_refused_with_the_fix() {
         ("a volume in memory is at /dev/shm only", |deploy, _| {
             let volumes = &mut deploy.manifest.services[0].compute.volumes;
             volumes.iter_mut().for_each(|volume| volume.class = Some(StorageClass::Ram));
-        }),
-        ("depend on each other", |deploy, request| {
-            request.cpu_milli = 9_000;
-            let mut twin = deploy.manifest.services[0].clone();
-            twin.name = "twin".into();
-            twin.dependencies = vec!["web".into()];
-            deploy.manifest.services[0].dependencies = vec!["twin".into()];
-            deploy.manifest.services.push(twin);
         }),
         ("credentials are for other.example", |deploy, _| {
             deploy.manifest.services[0].credentials = Some(muster_spec::sdl::Credentials {
@@ -101,19 +93,14 @@ fn what_a_lease_does_not_carry_is_refused_with_the_fix() {
 }
 
 #[test]
-fn a_service_starts_after_those_of_its_lease_that_it_depends_on() {
+fn of_several_services_the_one_that_is_named_must_fit_and_no_other() {
     let mut deploy = deploy(sdl(WEB, SMALL));
     let web = deploy.manifest.services[0].clone();
-    let named = |name: &str, dependencies: &[&str]| Service {
-        name: name.to_owned(),
-        dependencies: dependencies.iter().map(|&name| name.to_owned()).collect(),
-        ..web.clone()
-    };
-    let elsewhere = Service { unit: 1, ..named("d", &[]) };
-    deploy.manifest.services =
-        vec![named("a", &["b", "d"]), named("b", &["c"]), named("c", &[]), elsewhere];
-    let request = Request { cpu_milli: 3_000, ..leased() };
-    let plans = lower(&deploy, &request).unwrap();
-    let names: Vec<&str> = plans.iter().map(|plan| plan.service.as_str()).collect();
-    assert_eq!(names, ["c", "b", "a"]);
+    let mut large = Service { name: "large".to_owned(), ..web };
+    large.compute.cpu_milli = 2_000;
+    deploy.manifest.services.push(large);
+    assert_eq!(lower(&deploy, &leased()).unwrap().service, "web");
+    deploy.service = "large".to_owned();
+    let reason = lower(&deploy, &leased()).unwrap_err();
+    assert!(reason.contains("service large: it takes 2000 of cpu"), "{reason}");
 }
