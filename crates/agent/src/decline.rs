@@ -21,21 +21,25 @@ impl Shared {
         }
     }
 
+    /// Waits until three quarters of what the ledger allows have passed. False where the lease, or
+    /// this process, ended before.
+    async fn until_overdue(&self, slot: &Slot) -> bool {
+        let waited = self.ended.run_until_cancelled(async {
+            let status = self.wallet.client().status().await.ok()?;
+            let patience = status.params.ready_timeout_ms.0 / 4 * 3;
+            tokio::time::timeout(Duration::from_millis(patience), slot.over.cancelled()).await.err()
+        });
+        waited.await.flatten().is_some()
+    }
+
     /// Declines a granted lease, unless it is prepared, or being prepared, by the time at which
     /// three quarters of what the ledger allows have passed.
     pub(crate) fn await_manifest(self: &Arc<Self>, slot: Arc<Slot>) {
         let shared = Arc::clone(self);
         self.tracker.spawn(async move {
-            let waited = shared.ended.run_until_cancelled(async {
-                let status = shared.wallet.client().status().await.ok()?;
-                let patience = status.params.ready_timeout_ms.0 / 4 * 3;
-                tokio::time::timeout(Duration::from_millis(patience), slot.over.cancelled())
-                    .await
-                    .err()
-            });
-            let in_time = waited.await.flatten().is_none();
+            let overdue = shared.until_overdue(&slot).await;
             let idle = slot.preparing.try_lock().is_ok() && !shared.has_services(&slot.id);
-            if !in_time && idle && slot.phase() == Phase::Granted {
+            if overdue && idle && slot.phase() == Phase::Granted {
                 shared.decline(slot.id, "nothing that can be run was delivered".to_owned());
             }
         });
@@ -51,15 +55,8 @@ impl Shared {
         }
         let shared = Arc::clone(self);
         self.tracker.spawn(async move {
-            let waited = shared.ended.run_until_cancelled(async {
-                let status = shared.wallet.client().status().await.ok()?;
-                let patience = status.params.ready_timeout_ms.0 / 4 * 3;
-                tokio::time::timeout(Duration::from_millis(patience), slot.over.cancelled())
-                    .await
-                    .err()
-            });
-            let in_time = waited.await.flatten().is_none();
-            if !in_time && slot.is_updating(Some(number)) {
+            let overdue = shared.until_overdue(&slot).await;
+            if overdue && slot.is_updating(Some(number)) {
                 shared.decline(slot.id, "the new manifest does not run in time".to_owned());
             }
         });
