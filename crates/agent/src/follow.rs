@@ -14,6 +14,7 @@ use muster_api::{
     ClientError,
     views::{BlockEvents, Event},
 };
+use muster_ledger::market::LeaseStatus;
 use muster_types::LeaseId;
 use std::{sync::Arc, time::Duration};
 
@@ -171,11 +172,16 @@ impl Shared {
                     let slot = self.leases.insert(slot);
                     if phase == Some(Phase::Granted) {
                         self.await_manifest(slot);
-                    } else if slot.is_updating(None) {
-                        self.await_update(slot);
                     }
                 }
                 _ => self.advance(&lease.id, phase),
+            }
+            // It began before a restart, or its event was missed.
+            let unseen = |slot: &Arc<Slot>| !slot.is_updating(None);
+            if matches!(lease.record.status, LeaseStatus::Updating { .. })
+                && let Some(slot) = self.leases.get(&lease.id).filter(unseen)
+            {
+                self.await_update(slot);
             }
         }
         // Closed ones that still owe something, and those that ended unseen.

@@ -112,7 +112,7 @@ impl Slot {
                 phase,
                 prepared: None,
                 serving: false,
-                updating: matches!(lease.status, LeaseStatus::Updating { .. }),
+                updating: false,
                 updates: 0,
             }),
             over,

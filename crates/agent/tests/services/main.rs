@@ -337,7 +337,11 @@ async fn another_manifest_takes_the_place_of_what_runs_or_that_goes_on() {
     let bare = tenant.change_order(&again, &bare).await;
     assert_eq!(refused(tenant.deploy(&addr, &bare.deploy).await), refusal::BAD_REQUEST);
     assert_eq!(node.count(|event| matches!(event, Event::LeaseClosed { .. })), 0);
-    // What is never delivered ends without fault, before the ledger would call it the provider's.
+    // What is never delivered ends without fault, before the ledger would call it the provider's;
+    // also where the provider was started again since.
+    agent.stop().await;
+    drop(agent);
+    let agent = cell.start(&node).await;
     eventually("declined", async || {
         node.count(|event| {
             matches!(event, Event::LeaseClosed { reason: CloseReason::Undelivered, .. })
